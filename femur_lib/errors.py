@@ -1,0 +1,11 @@
+"""The one error a user is meant to read."""
+
+
+class DataError(ValueError):
+    """Bad input, said in one line: what file, what was found, what was expected, what to do.
+
+    The command line prints it without a traceback and ends with exit code 1; a notebook shows it as it is.
+    """
+
+    def __init__(self, where: object, found: str, expected: str, do: str):
+        super().__init__(f"{where}: found {found}; expected {expected}. {do}")

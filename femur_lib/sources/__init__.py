@@ -1,0 +1,1 @@
+"""Importers: from something public, or from your own folder, to a cohort on disk."""
