@@ -1,0 +1,115 @@
+"""Experiments are data: a network's name says what it is, a profile says at which size and by which recipe it runs.
+
+Names read as the paper's tables do: ``3d-f32-l4-d1.2.4.8`` is "3D CNN-dilated, F:32, L:4, rates 1, 2, 4, 8";
+``2d-unpadded-f64-l3`` is "2D CNN*, F:64, L:3". Two endings are ours and no part of the paper: ``-a2`` keeps the two
+upper levels within slices, ``-bn`` or ``-gn`` normalises every convolution.
+
+A profile changes size and training time, never the method; only ``recipe: ours`` does, and says so by its name.
+"""
+
+import os
+import re
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from femur_lib.errors import DataError
+from femur_lib.volumes import Grid
+
+NAME = re.compile(
+    r"(?P<dimensions>[23])d(?P<unpadded>-unpadded)?-f(?P<features>\d+)-l(?P<levels>\d+)"
+    r"(-d(?P<rates>\d+(\.\d+)*))?(-a(?P<in_plane>\d+))?(-(?P<norm>bn|gn))?"
+)
+NORMALISATIONS = {None: None, "bn": "batch", "gn": "group"}
+
+
+def parse_experiment(name: str, features_divisor: int = 1):
+    """The :class:`femur_lib.networks.Architecture` that a name stands for.
+
+    Args:
+        name: such as ``3d-f32-l4-d1.2.4.8``.
+        features_divisor: a profile's, to make every network of a study smaller by one factor.
+
+    Raises:
+        DataError: the name does not follow the rule above, or asks for a network that cannot be built.
+    """
+    from femur_lib.networks import Architecture  # imports TensorFlow, so as late as can be
+
+    found = NAME.fullmatch(name)
+    if not found:
+        raise DataError(name, "no experiment's name", "one such as 3d-f16-l4 or 2d-unpadded-f64-l3", "Correct it.")
+    try:
+        architecture = Architecture(
+            dimensions=int(found["dimensions"]),
+            features=int(found["features"]),
+            levels=int(found["levels"]),
+            padded=not found["unpadded"],
+            dilation_rates=tuple(int(r) for r in (found["rates"] or "1").split(".")),
+            in_plane_levels=int(found["in_plane"] or 0),
+            normalisation=NORMALISATIONS[found["norm"]],
+        )
+    except ValueError as error:
+        raise DataError(name, str(error), "a network that can be built", "Choose another.") from None
+    return replace(architecture, features=max(1, architecture.features // features_divisor))
+
+
+class Profile(BaseModel):
+    """Sizes and recipe of a training. Defaults are the paper's (Table 5 and Methods)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: str
+    subjects: int = Field(86, ge=4, description="synthetic hips to make where no cohort is given")
+    grid_2d: tuple[int, int, int] = Field((512, 512, 48), description="rows, columns, slices of 2D networks")
+    grid_3d: tuple[int, int, int] = Field((256, 256, 48), description="rows, columns, slices of 3D networks")
+    features_divisor: int = Field(1, ge=1, description="every network has this many times fewer maps")
+    recipe: Literal["paper", "ours"] = Field("paper", description="see femur_lib.training")
+    epochs: int = Field(200, ge=1, description="at most this many")
+    first_epochs: int = Field(30, ge=0, description="epochs before early stopping may act")
+    patience: int = Field(10, ge=1, description="epochs without improvement before it acts")
+    min_delta: float = Field(1e-4, ge=0, description="an improvement of validation accuracy is more than this")
+    learning_rate: float = Field(5e-5, gt=0)
+    batch_size_2d: int = Field(1, ge=1)
+    batch_size_3d: int = Field(1, ge=1)
+    folds: int = Field(4, ge=2)
+    seed: int = 0
+    flip_predictions: bool = Field(False, description="average each prediction with that of the mirrored scan")
+    experiments: tuple[str, ...] = Field((), description="networks that the notebooks train")
+
+    def grid(self, dimensions: int) -> Grid:
+        """The grid of 2D or of 3D networks."""
+        return Grid(*(self.grid_2d if dimensions == 2 else self.grid_3d))
+
+    def batch_size(self, dimensions: int) -> int:
+        """Slices (2D) or volumes (3D) in a training step."""
+        return self.batch_size_2d if dimensions == 2 else self.batch_size_3d
+
+
+def profiles_folder() -> Path:
+    """Where the profiles lie: beside the library in a checkout, inside it when installed from a wheel."""
+    checkout = Path(__file__).parents[1] / "profiles"
+    return checkout if checkout.is_dir() else Path(str(resources.files("femur_lib") / "profiles"))
+
+
+def load_profile(name: str | os.PathLike) -> Profile:
+    """Read a profile by its name (``quick``) or by the path of a YAML file.
+
+    Raises:
+        DataError: there is no such profile, or a setting in it is unknown or out of range.
+    """
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = profiles_folder() / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in profiles_folder().glob("*.yaml")))
+        raise DataError(name, "no such profile", f"{known}, or the path of a .yaml file", "Check the name.")
+    try:
+        return Profile(**yaml.safe_load(path.read_text()))
+    except (ValidationError, yaml.YAMLError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        raise DataError(path, found, "the settings of femur_lib.experiments.Profile", "Correct it.") from None

@@ -1,0 +1,107 @@
+"""The probability of every voxel, on the scan's own grid."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from femur_lib.feeding import pad_to_multiple, three_slices, unpad
+from femur_lib.networks import Architecture, UnpaddedGeometry, unpadded_geometry
+from femur_lib.volumes import Grid, Volume, from_grid, from_stack, to_grid, to_stack
+
+BATCH_PIXELS = 2**20  # slices go through a 2D network in batches of about this many pixels
+
+
+def patch_starts(geometry: UnpaddedGeometry) -> tuple[int, int, int]:
+    """Where the three patches along one axis begin in the mirrored image.
+
+    The image is mirrored outwards by the margin that an unpadded network loses. Three patches of the image's own
+    size then fit at the start, the middle and the end; along two axes that makes nine (paper, Inference).
+
+    Raises:
+        ValueError: their outputs would leave a gap, because the network's output is smaller than half its margin.
+    """
+    lost = geometry.before + geometry.after
+    if lost - lost // 2 > geometry.output:
+        raise ValueError(f"nine patches of {geometry.output} pixels do not cover {geometry.size}: use fewer levels")
+    return 0, lost // 2, lost
+
+
+def mirror(images: np.ndarray, rows: UnpaddedGeometry, columns: UnpaddedGeometry) -> np.ndarray:
+    """Mirror (N, H, W, C) outwards by what the network loses, without repeating the border pixels."""
+    widths = ((0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0))
+    return np.pad(images, widths, mode="reflect")
+
+
+def nine_patches(model: keras.Model, images: np.ndarray, levels: int) -> np.ndarray:
+    """Femur probability of whole slices from an unpadded network, averaged over nine overlapping patches.
+
+    Args:
+        model: an unpadded 2D network for inputs of the images' size.
+        images: (N, H, W, 3), slices with their neighbours.
+        levels: how often the network pools.
+
+    Returns:
+        (N, H, W) float32.
+    """
+    n, height, width, _ = images.shape
+    rows, columns = unpadded_geometry(height, levels), unpadded_geometry(width, levels)
+    mirrored = mirror(images, rows, columns)
+    total = np.zeros((n, height, width), np.float32)
+    count = np.zeros((height, width), np.float32)
+    for r in patch_starts(rows):
+        for c in patch_starts(columns):
+            patch = mirrored[:, r : r + height, c : c + width]
+            # The margin in front of the image equals the margin that the network loses there, so an output that
+            # begins `before` pixels into the patch begins at r in the image.
+            seen = np.s_[r : r + rows.output, c : c + columns.output]
+            total[(slice(None), *seen)] += model.predict_on_batch(patch)[..., 1]
+            count[seen] += 1
+    return total / count
+
+
+def _batches(stack: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    slices = stack.shape[2]
+    size = max(1, BATCH_PIXELS // (stack.shape[0] * stack.shape[1]))
+    for start in range(0, slices, size):
+        part = range(start, min(slices, start + size))
+        yield slice(part.start, part.stop), np.stack([three_slices(stack, k) for k in part])
+
+
+def grid_probability(model: keras.Model, architecture: Architecture, stack: np.ndarray) -> np.ndarray:
+    """Femur probability of a stack that is on the network's grid; float32, the stack's shape."""
+    if architecture.dimensions == 3:
+        padded = pad_to_multiple(stack, architecture.size_multiple)
+        return unpad(model.predict_on_batch(padded[None, ..., None])[0, ..., 1], stack.shape)
+    out = np.empty(stack.shape, np.float32)
+    for where, images in _batches(stack):
+        if architecture.padded:
+            padded = pad_to_multiple(images, (1, *architecture.size_multiple))
+            p = unpad(model.predict_on_batch(padded)[..., 1], images.shape[:3])
+        else:
+            p = nine_patches(model, images, architecture.levels)
+        out[..., where] = np.moveaxis(p, 0, -1)
+    return out
+
+
+def predict_volume(
+    model: keras.Model, architecture: Architecture, grid: Grid, volume: Volume, flip: bool = False
+) -> Volume:
+    """Femur probability of a scan as it lies on disk: any axis order, oblique or not.
+
+    Args:
+        model: a trained network.
+        architecture: what it is.
+        grid: the size at which it was trained.
+        volume: a scan.
+        flip: average with the prediction for the mirrored scan, mirrored back.
+
+    Returns:
+        Probabilities in [0, 1], float32, with the scan's own axes, shape and affine.
+    """
+    stack = to_stack(volume).array
+    seen = to_grid(stack, grid)
+    p = grid_probability(model, architecture, seen)
+    if flip:
+        p = (p + grid_probability(model, architecture, seen[:, ::-1])[:, ::-1]) / 2
+    return from_stack(from_grid(p, stack.shape), volume)

@@ -1,0 +1,215 @@
+"""The paper's networks: a U-net in 2D or 3D, padded or not, with a dilated centre or a plain one (Methods, Fig. 6).
+
+Shapes in comments: N batch, H rows, W columns, S slices, C maps. Channels are always last.
+"""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+BIAS = 0.10  # Table 5
+CHANNELS_2D = 3  # three consecutive slices; the mask is that of the middle one (Methods)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One network, as the paper describes it: F initial feature maps, L levels, and so on.
+
+    Attributes:
+        dimensions: 2 or 3.
+        features: F, maps of the first level; each level has twice as many.
+        levels: L, how often the network pools (PAPER.md says why L is read so).
+        padded: whether convolutions keep the size. Unpadded ones lose a pixel a side each.
+        dilation_rates: rates of the parallel convolutions of the centre; ``(1,)`` is the plain network.
+        in_plane_levels: ours, not the paper's: upper levels whose convolutions and pooling stay within a slice,
+            for scans whose slices are much thicker than their pixels.
+        normalisation: ours, not the paper's: "batch", "group" (one group a map) or None between each convolution
+            and its ReLU.
+    """
+
+    dimensions: int
+    features: int
+    levels: int
+    padded: bool = True
+    dilation_rates: tuple[int, ...] = (1,)
+    in_plane_levels: int = 0
+    normalisation: str | None = None
+
+    def __post_init__(self):
+        if self.dimensions not in (2, 3):
+            raise ValueError(f"dimensions is 2 or 3, got {self.dimensions}")
+        if self.features < 1 or self.levels < 1:
+            raise ValueError(f"features and levels are at least 1, got {self.features} and {self.levels}")
+        if self.dimensions == 3 and not self.padded:
+            raise ValueError("the paper's 3D networks are padded; an unpadded 3D one is not built here")
+        if not self.padded and self.dilation_rates != (1,):
+            raise ValueError("a dilated centre needs padded convolutions: its branches must have one size")
+        if self.normalisation not in (None, "batch", "group"):
+            raise ValueError(f'normalisation is "batch", "group" or None, got {self.normalisation!r}')
+
+    @property
+    def size_multiple(self) -> tuple[int, ...]:
+        """What each side of a padded network's input must be a multiple of: 2 to the number of its poolings."""
+        in_plane = 2**self.levels
+        across = 2 ** max(0, self.levels - self.in_plane_levels)
+        return (in_plane, in_plane) if self.dimensions == 2 else (in_plane, in_plane, across)
+
+
+@dataclass(frozen=True)
+class UnpaddedGeometry:
+    """Where an unpadded network's output lies in its input, along one axis.
+
+    Attributes:
+        size: pixels in.
+        output: pixels out.
+        before, after: input pixels that have no output, at the start and at the end.
+        crops: per level from the top, the pixels (start, end) cut from the copied map before it is concatenated.
+    """
+
+    size: int
+    output: int
+    before: int
+    after: int
+    crops: tuple[tuple[int, int], ...]
+
+
+def unpadded_geometry(size: int, levels: int) -> UnpaddedGeometry:
+    """Follow one axis through the unpadded 2D U-net.
+
+    A 3 x 3 convolution without padding loses one pixel a side. Pooling halves, and drops the last pixel of an odd
+    map. On the way up, a copied map must be cropped so that each of its pixels meets the up-sampled pixel that came
+    from the same place: the start of the up-sampled map lies at twice the margin lost below. Cropping by half the
+    difference in size instead, as often done, is a pixel or more off wherever a map was odd (at 512 with 4
+    levels: 41 and 90 for 40 and 88).
+
+    >>> unpadded_geometry(572, 4).output  # the original U-net's size
+    388
+    >>> unpadded_geometry(512, 4)
+    UnpaddedGeometry(size=512, output=324, before=92, after=96, crops=((88, 92), (40, 42), (16, 17), (4, 4)))
+
+    Raises:
+        ValueError: the input is too small to have an output.
+    """
+    skips = []
+    n = size
+    for _ in range(levels):
+        skips.append(n - 4)
+        n = (n - 4) // 2
+    n -= 4
+    lost = 2  # pixels lost before the current map, counted from where its level was entered
+    crops: list[tuple[int, int]] = []
+    for skip in reversed(skips):
+        start = 2 * lost
+        end = skip - start - 2 * n
+        crops.append((start, end))
+        n = 2 * n - 4
+        lost = start + 4
+    if n < 1:
+        raise ValueError(f"an unpadded network with {levels} levels has no output for an input of {size} pixels")
+    return UnpaddedGeometry(size, n, lost, size - n - lost, tuple(reversed(crops)))
+
+
+def unet(architecture: Architecture, size: tuple[int, int] | None = None) -> keras.Model:
+    """Build a network.
+
+    Args:
+        architecture: see :class:`Architecture`.
+        size: rows and columns of the input; needed for unpadded networks, whose crops depend on it. Padded ones
+            take any size that is a multiple of ``architecture.size_multiple``.
+
+    Returns:
+        A Keras model. 2D: (N, H, W, 3) to (N, H', W', 2), three consecutive slices to the middle one's
+        probabilities. 3D: (N, H, W, S, 1) to (N, H, W, S, 2). The last axis holds background and femur and sums
+        to 1; it is float32 under any precision policy.
+    """
+    a = architecture
+    if a.padded:
+        shape: tuple[int | None, ...] = (None,) * a.dimensions
+        crops = None
+    else:
+        if size is None:
+            raise ValueError("an unpadded network needs the size of its input")
+        shape = size
+        crops = list(zip(*(unpadded_geometry(n, a.levels).crops for n in size), strict=True))
+    x = inputs = keras.Input((*shape, CHANNELS_2D if a.dimensions == 2 else 1), name="image")
+
+    copied = []
+    for level in range(a.levels):  # contracting path
+        x = _two_convolutions(x, a, level)
+        copied.append(x)
+        x = _layer("MaxPooling", a)(_kernel(a, level, 2), name=f"pool{level}")(x)
+    x = _centre(x, a)
+    for level in reversed(range(a.levels)):  # expanding path
+        up = _kernel(a, level, 2)
+        x = _transposed(a)(
+            a.features * 2**level, up, strides=up, padding="same", activation="relu",
+            bias_initializer=keras.initializers.Constant(BIAS), name=f"up{level}",
+        )(x)  # fmt: skip
+        skip = copied[level]
+        if crops is not None:
+            skip = layers.Cropping2D(crops[level], name=f"crop{level}")(skip)
+        x = layers.Concatenate(name=f"copy{level}")([skip, x])
+        x = _two_convolutions(x, a, level, "up")
+    x = _convolution(x, a, 2, kernel=1, name="logits")
+    outputs = layers.Activation("softmax", dtype="float32", name="probability")(x)
+    return keras.Model(inputs, outputs, name=f"unet{a.dimensions}d")
+
+
+def _layer(kind: str, a: Architecture):
+    return getattr(layers, f"{kind}{a.dimensions}D")
+
+
+def _transposed(a: Architecture):
+    return layers.Conv2DTranspose if a.dimensions == 2 else layers.Conv3DTranspose
+
+
+def _kernel(a: Architecture, level: int, width: int) -> tuple[int, ...]:
+    """``width`` along every axis, but 1 across slices in levels that stay within a slice."""
+    if a.dimensions == 2:
+        return (width, width)
+    return (width, width, 1 if level < a.in_plane_levels else width)
+
+
+def _convolution(x, a: Architecture, maps: int, kernel, name: str, dilation=1):
+    return _layer("Conv", a)(
+        maps,
+        kernel,
+        padding="same" if a.padded else "valid",
+        dilation_rate=dilation,
+        kernel_initializer="glorot_uniform",  # "Xavier" (Table 5)
+        bias_initializer=keras.initializers.Constant(BIAS),
+        name=name,
+    )(x)
+
+
+def _block(x, a: Architecture, maps: int, kernel, name: str, dilation=1):
+    """Convolution, normalisation if any, ReLU."""
+    x = _convolution(x, a, maps, kernel, name, dilation)
+    if a.normalisation == "batch":
+        x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    elif a.normalisation == "group":
+        x = layers.GroupNormalization(groups=-1, name=f"{name}_norm")(x)
+    return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def _two_convolutions(x, a: Architecture, level: int, path: str = "down"):
+    for i in (1, 2):
+        x = _block(x, a, a.features * 2**level, _kernel(a, level, 3), name=f"{path}{level}_conv{i}")
+    return x
+
+
+def _centre(x, a: Architecture):
+    """The centre: two convolutions, the second of them once for each dilation rate, side by side (Fig. 6).
+
+    In 3D the rates act within slices, (r, r, 1): at the paper's depth of 3 slices there, a rate of 4 across them
+    would see nothing but padding above and below.
+    """
+    maps = a.features * 2**a.levels
+    kernel = _kernel(a, a.levels, 3)
+    x = _block(x, a, maps, kernel, "centre_conv1")
+    branches = []
+    for rate in a.dilation_rates:
+        dilation = (rate, rate) if a.dimensions == 2 else (rate, rate, 1)
+        branches.append(_block(x, a, maps, kernel, f"centre_rate{rate}", dilation))
+    return branches[0] if len(branches) == 1 else layers.Concatenate(name="centre")(branches)
