@@ -1,0 +1,80 @@
+"""Where the notebooks find their things, from whatever folder they are started."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from femur_lib.cohort import Cohort, read_cohort
+from femur_lib.experiments import Profile, load_profile
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A profile, the cohort it works on, and the folder that runs go to."""
+
+    profile: Profile
+    cohort: Cohort
+    runs: Path
+
+
+def home() -> Path:
+    """The checkout the notebooks belong to; where the library was installed without one, the working directory."""
+    checkout = Path(__file__).parents[1]
+    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+
+
+def workspace(
+    profile: str = "quick", cohort: str | os.PathLike = "", runs: str | os.PathLike = "", progress=print
+) -> Workspace:
+    """What every notebook begins with.
+
+    Args:
+        profile: a name such as "quick", or the path of a YAML file.
+        cohort: a cohort's folder; empty takes synthetic hips, made on first use.
+        runs: the folder for runs; empty takes ``runs/<profile>`` in the checkout.
+    """
+    settings = load_profile(profile)
+    runs = Path(runs) if runs else home() / "runs" / settings.profile
+    folder = Path(cohort) if cohort else runs / "cohort"
+    if not cohort and not folder.exists():
+        from femur_lib.phantom.cohort import SIZES, make_cohort
+
+        size = settings.profile if settings.profile in SIZES else "quick"
+        make_cohort(folder, settings.subjects, size, settings.seed, progress)
+    return Workspace(settings, read_cohort(folder), runs)
+
+
+def trained(space: Workspace, experiment: str, fold: int = 0, epochs: int = 0, progress=print):
+    """The run of one network and fold: found if it is finished, gone on with if it was stopped, else trained.
+
+    Args:
+        space: from :func:`workspace`.
+        experiment: the network's name.
+        fold: which fold is held out.
+        epochs: instead of the profile's; 0 leaves them. Such a run gets a folder of its own.
+        progress: gets one line an epoch.
+
+    Returns:
+        A :class:`femur_lib.training.Run`.
+    """
+    from femur_lib.training import load_run, train
+
+    name = f"{experiment}-fold{fold}" + (f"-{epochs}epochs" if epochs else "")
+    folder = train(space.cohort, space.runs / name, experiment, space.profile, fold, epochs or None, progress)
+    return load_run(folder)
+
+
+def evaluated(space: Workspace, run, progress=print) -> pd.DataFrame:
+    """Scores of a run on every scan it was not trained on; predictions and pictures lie in the run's folder."""
+    from femur_lib.prediction import predict_files, scans_of_cohort, score_files, truth_paths
+
+    table = run.folder / "scores.csv"
+    if not table.is_file():
+        scans = scans_of_cohort(space.cohort, leave_out=run.record["training"])
+        predict_files(run, scans, run.folder / "predictions", overwrite=True, progress=progress)
+        half_written = table.with_name(".scores.csv")
+        score_files(truth_paths(space.cohort.root), run.folder / "predictions").to_csv(half_written, index=False)
+        half_written.replace(table)
+    return pd.read_csv(table)

@@ -1,0 +1,175 @@
+"""The course's figures, one function each. All take stacks or volumes as read, and return a matplotlib figure."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from femur_lib.volumes import Volume, to_stack
+
+# Blue and orange stay apart for every kind of colour vision (Okabe and Ito).
+TRUTH, PREDICTED = "#56B4E9", "#E69F00"
+SCORES = {
+    "dice": "Dice",
+    "precision": "precision",
+    "recall": "recall",
+    "asd_mm": "ASD [mm]",
+    "msd_mm": "MSD [mm]",
+}
+
+
+def save(figure: Figure, path: str | os.PathLike, dpi: int = 90) -> Path:
+    """Write a figure as PNG, whole or not at all, and close it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half_written = path.with_name(f".{os.getpid()}-{path.name}")
+    figure.savefig(half_written, dpi=dpi, format="png", metadata={"Software": None})
+    plt.close(figure)
+    os.replace(half_written, path)
+    return path
+
+
+def grey_limits(stack: np.ndarray) -> tuple[float, float]:
+    """Black and white points that leave out the darkest and brightest hundredth of the voxels."""
+    low, high = np.percentile(stack, [1, 99])
+    return float(low), float(high)
+
+
+def show_slice(
+    ax: Axes,
+    image: np.ndarray,
+    truth: np.ndarray | None = None,
+    predicted: np.ndarray | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
+    aspect: float = 1.0,
+) -> None:
+    """Draw one slice, (rows, columns), with contours of masks; ``aspect`` is row spacing over column spacing."""
+    low, high = limits or grey_limits(image)
+    ax.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    for mask, colour in ((truth, TRUTH), (predicted, PREDICTED)):
+        if mask is not None and mask.any():
+            ax.contour(mask, [0.5], colors=colour, linewidths=1.2)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def _legend(figure: Figure, truth: bool, predicted: bool) -> None:
+    lines = [Line2D([], [], color=TRUTH, label="manual")] * truth
+    lines += [Line2D([], [], color=PREDICTED, label="predicted")] * predicted
+    if lines:
+        figure.legend(handles=lines, loc="lower center", ncols=2, frameon=False)
+
+
+def slices_with_mask(mask: np.ndarray, count: int) -> list[int]:
+    """``count`` slice numbers spread evenly over those that a mask touches (over all, if it is empty)."""
+    touched = np.flatnonzero(mask.any((0, 1)))
+    first, last = (touched[0], touched[-1]) if touched.size else (0, mask.shape[2] - 1)
+    return [round(k) for k in np.linspace(first, last, count + 2)[1:-1]]
+
+
+def overlay_page(image: Volume, predicted: Volume | None, truth: Volume | None, title: str = "") -> Figure:
+    """Three coronal slices and one sagittal cut of a scan, with contours (paper, Fig. 4)."""
+    stack = to_stack(image)
+    masks = [None if m is None else to_stack(m).array for m in (truth, predicted)]
+    present = [m for m in masks if m is not None]
+    where = present[0] if present else np.ones_like(stack.array, bool)
+    limits = grey_limits(stack.array)
+    row_mm, column_mm, slice_mm = stack.spacing_mm
+    figure, axes = plt.subplots(1, 4, figsize=(13, 4), layout="constrained")
+    for ax, k in zip(axes, slices_with_mask(where, 3), strict=False):
+        show_slice(
+            ax,
+            stack.array[..., k],
+            *(None if m is None else m[..., k] for m in masks),
+            limits=limits,
+            aspect=row_mm / column_mm,
+        )
+        ax.set_title(f"coronal, slice {k}", fontsize=9)
+    weight = where.sum((0, 2))
+    column = int(np.average(np.arange(weight.size), weights=weight)) if weight.any() else weight.size // 2
+    # Shown with the front of the body on the left.
+    show_slice(
+        axes[3],
+        stack.array[:, column],
+        *(None if m is None else m[:, column] for m in masks),
+        limits=limits,
+        aspect=row_mm / slice_mm,
+    )
+    axes[3].set_title(f"sagittal, column {column}; front on the left", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    _legend(figure, truth is not None, predicted is not None)
+    return figure
+
+
+def contact_sheet(scans: Sequence[tuple[str, Volume, Volume]], columns: int = 6) -> Figure:
+    """The slice with most femur of each scan: name, image, mask. Patients' right is on the left."""
+    rows = -(-len(scans) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.4 * rows), layout="constrained", squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (name, image, mask) in zip(axes.flat, scans, strict=False):
+        stack, where = to_stack(image), to_stack(mask).array
+        k = int(where.sum((0, 1)).argmax())
+        show_slice(ax, stack.array[..., k], where[..., k], aspect=stack.spacing_mm[0] / stack.spacing_mm[1])
+        ax.set_title(name, fontsize=8)
+    _legend(figure, True, False)
+    return figure
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Loss, and Dice, over epochs, of training and of validation (paper, Fig. 7)."""
+    figure, axes = plt.subplots(
+        2, len(histories), figsize=(4.2 * len(histories), 5), layout="constrained", squeeze=False
+    )
+    for column, (name, history) in enumerate(histories.items()):
+        for ax, what in zip(axes[:, column], ("loss", "dice"), strict=True):
+            ax.plot(history.epoch + 1, history[what], color=TRUTH, label="training")
+            if f"val_{what}" in history:
+                ax.plot(history.epoch + 1, history[f"val_{what}"], color=PREDICTED, label="validation")
+            ax.set_ylabel(what if what == "loss" else "Dice (on the network's grid)")
+            ax.grid(alpha=0.3)
+        axes[0, column].set_title(name, fontsize=9)
+        axes[0, column].legend(frameon=False)
+        axes[1, column].set_xlabel("epoch")
+    return figure
+
+
+def box_plots(scores: Mapping[str, pd.DataFrame], columns: Sequence[str] = ("dice", "precision", "recall")) -> Figure:
+    """One panel a score, one box a network, every subject a dot (paper, Fig. 3)."""
+    figure, axes = plt.subplots(1, len(columns), figsize=(3.4 * len(columns), 3.6), layout="constrained", squeeze=False)
+    rng = np.random.default_rng(0)
+    for ax, column in zip(axes[0], columns, strict=True):
+        values = [table[column].dropna() for table in scores.values()]
+        ax.boxplot(values, widths=0.5, showfliers=False, medianprops={"color": "black"})
+        for x, v in enumerate(values, start=1):
+            ax.plot(x + rng.uniform(-0.12, 0.12, len(v)), v, ".", color=PREDICTED, alpha=0.8)
+        ax.set_xticks(range(1, len(scores) + 1), list(scores), rotation=20, ha="right", fontsize=8)
+        ax.set_ylabel(SCORES.get(column, column))
+        ax.grid(axis="y", alpha=0.3)
+    return figure
+
+
+def precision_recall_curves(histograms: Mapping[str, object], thresholds: Mapping[str, float]) -> Figure:
+    """ROC and precision-recall curves of networks, with the chosen threshold's point (paper, Fig. 2)."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
+    for name, histogram in histograms.items():
+        false_positive, true_positive, area = histogram.roc()  # type: ignore[attr-defined]
+        left.plot(false_positive, true_positive, label=f"{name}, AUC {area:.4f}")
+        precision, recall, at = histogram.precision_recall()  # type: ignore[attr-defined]
+        (line,) = right.plot(recall, precision, label=f"{name}, AP {histogram.average_precision():.3f}")  # type: ignore[attr-defined]
+        point = int(np.argmin(np.abs(at - thresholds[name])))
+        right.plot(recall[point], precision[point], "o", color=line.get_color())
+    left.set(xlabel="false positive rate", ylabel="true positive rate (recall)", xlim=(0, 0.1), ylim=(0.8, 1.002))
+    right.set(xlabel="recall", ylabel="precision", xlim=(0.6, 1.002), ylim=(0.6, 1.002))
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+        ax.legend(frameon=False, loc="lower left" if ax is right else "lower right", fontsize=8)
+    right.set_title("dots: the chosen threshold", fontsize=9)
+    return figure

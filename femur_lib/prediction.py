@@ -1,0 +1,188 @@
+"""From a finished run and scans to files: probability, mask and a picture of each, on the scan's own grid."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from femur_lib.cohort import Cohort, read_cohort
+from femur_lib.errors import DataError
+from femur_lib.masks import largest_component, threshold_mask
+from femur_lib.scores.overlap import overlap
+from femur_lib.scores.surfaces import distances
+from femur_lib.volumes import Volume, check_same_grid, read_labels, read_mask, read_volume, write_volume
+
+SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz", "picture": "_overlay.png"}
+SPACING_TOLERANCE = 1.5  # a network is not asked about pixels that much larger or smaller than it was trained on
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Something to predict: a name for the files, the scan, and its true mask where there is one."""
+
+    name: str
+    image: Path
+    truth: Path | None = None
+
+
+def scans_of_files(images: Sequence[str | os.PathLike]) -> list[Scan]:
+    """Scans named after their files.
+
+    Raises:
+        DataError: two files of one name.
+    """
+    scans: dict[str, Scan] = {}
+    for image in map(Path, images):
+        name = image.name.removesuffix(".gz").removesuffix(".nii")
+        if name in scans:
+            raise DataError(image, f"the name {name} twice", "a name of its own for each scan", "Rename one.")
+        scans[name] = Scan(name, image)
+    return list(scans.values())
+
+
+def scans_of_cohort(cohort: Cohort, leave_out: Sequence[str] = ()) -> list[Scan]:
+    """The scans of a cohort, with their masks, but for those named."""
+    return [Scan(s.id, s.image, s.mask) for s in cohort.subjects if s.id not in leave_out]
+
+
+def segment(run, volume: Volume, threshold: float | None = None, largest: bool | None = None):
+    """Probability and mask of one scan, with the scan's own axes and affine.
+
+    Args:
+        run: from :func:`femur_lib.training.load_run`.
+        volume: the scan.
+        threshold: voxels above it are femur; None takes the run's.
+        largest: keep only the largest component; None does as the paper does: yes after 2D networks, no after 3D.
+
+    Returns:
+        Two volumes, float32 and boolean.
+    """
+    from femur_lib.inference import predict_volume
+
+    flip = run.record["profile"]["flip_predictions"]
+    probability = predict_volume(run.model, run.architecture, run.grid, volume, flip)
+    mask = threshold_mask(probability.array, run.threshold if threshold is None else threshold)
+    if run.architecture.dimensions == 2 if largest is None else largest:
+        mask = largest_component(mask)
+    return probability, Volume(mask, volume.affine)
+
+
+def check_fits(run, scan: Scan, volume: Volume) -> None:
+    """Raise a DataError if a scan's pixels, once resampled, differ much from those the network was trained on."""
+    from femur_lib.training import seen_spacing
+
+    found, wanted = np.array(seen_spacing(volume, run.grid)), np.array(run.record["grid_spacing_mm"])
+    ratio = np.maximum(found / wanted, wanted / found).max()
+    if ratio > SPACING_TOLERANCE:
+        raise DataError(
+            scan.image,
+            f"pixels of {_times(found)} mm on the network's grid",
+            f"about {_times(wanted)} mm, as in its training",
+            "Crop or resample the scan to a field of view like that of the training scans.",
+        )
+
+
+def _times(values) -> str:
+    return " x ".join(f"{v:.3g}" for v in values)
+
+
+def predict_files(
+    run,
+    scans: Sequence[Scan],
+    out: str | os.PathLike,
+    threshold: float | None = None,
+    largest: bool | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
+    """Segment scans into ``out``: ``<name>_probability.nii.gz``, ``<name>_mask.nii.gz``, ``<name>_overlay.png``.
+
+    Every scan is read and checked before the first is segmented, so bad input leaves nothing behind.
+
+    Returns:
+        The masks' paths.
+
+    Raises:
+        DataError: a scan cannot be used, or an output exists and ``overwrite`` is False.
+    """
+    from femur_lib.figures import overlay_page, save
+
+    out = Path(out)
+    for scan in scans:
+        for suffix in SUFFIXES.values():
+            target = out / f"{scan.name}{suffix}"
+            if target.exists() and not overwrite:
+                raise DataError(
+                    target, "a file there already", "nothing", "Choose another folder, or pass --overwrite."
+                )
+        image = read_volume(scan.image)
+        check_fits(run, scan, image)
+        if scan.truth is not None:
+            check_same_grid(scan.truth, read_mask(scan.truth), scan.image, image)
+    masks = []
+    for number, scan in enumerate(scans, start=1):
+        image = read_volume(scan.image)
+        probability, mask = segment(run, image, threshold, largest)
+        write_volume(out / f"{scan.name}{SUFFIXES['probability']}", probability.array, image.affine)
+        masks.append(write_volume(out / f"{scan.name}{SUFFIXES['mask']}", mask.array, image.affine))
+        truth = read_mask(scan.truth) if scan.truth else None
+        save(overlay_page(image, mask, truth, title=scan.name), out / f"{scan.name}{SUFFIXES['picture']}")
+        progress(f"{scan.name} ({number} of {len(scans)})")
+    return masks
+
+
+def truth_paths(truth: str | os.PathLike) -> dict[str, Path]:
+    """Masks by name: of a cohort by participant, of a plain folder by file name less ``_mask`` and ``.nii.gz``."""
+    truth = Path(truth)
+    if (truth / "participants.tsv").is_file():
+        return {s.id: s.mask for s in read_cohort(truth).subjects}
+    files = sorted([*truth.glob("*.nii"), *truth.glob("*.nii.gz")])
+    files = [f for f in files if not f.name.endswith(SUFFIXES["probability"])]
+    return {f.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_mask"): f for f in files}
+
+
+def score_files(truth: Mapping[str, Path], predictions: str | os.PathLike) -> pd.DataFrame:
+    """Score every predicted mask of a folder against the true mask of its name, on the truth's grid.
+
+    Returns:
+        One row a mask: participant_id, dice, precision, recall, specificity, asd_mm, msd_mm (NaN where undefined:
+        an empty prediction has no precision and no surface).
+
+    Raises:
+        DataError: no predictions, one without a truth, a file that cannot be used, or grids that differ.
+    """
+    predictions = Path(predictions)
+    files = sorted(predictions.glob(f"*{SUFFIXES['mask']}"))
+    if not files:
+        raise DataError(predictions, "no *_mask.nii.gz", "the output of femur predict", "Check the folder.")
+    rows = []
+    for file in files:
+        name = file.name.removesuffix(SUFFIXES["mask"])
+        if name not in truth:
+            raise DataError(
+                file, f"no true mask named {name}", f"one of {', '.join(truth) or 'none'}", "Check the names."
+            )
+        true = read_mask(truth[name])
+        predicted = _read_prediction(file)
+        check_same_grid(file, predicted, truth[name], true)
+        rows.append({"participant_id": name, **score(true, predicted)})
+    return pd.DataFrame(rows)
+
+
+def score(true: Volume, predicted: Volume) -> dict[str, float]:
+    """All scores of one mask: overlap, and surface distances in mm by the scan's spacing."""
+    return {
+        **overlap(true.array, predicted.array),
+        **distances(true.array, predicted.array, true.spacing_mm),
+    }
+
+
+def _read_prediction(path: Path) -> Volume:
+    """A predicted mask, which unlike a true one may be empty."""
+    labels = read_labels(path)
+    if labels.array.max() > 1 or labels.array.min() < 0:
+        raise DataError(path, "values other than 0 and 1", "a mask", "Predict again.")
+    return Volume(labels.array == 1, labels.affine)
