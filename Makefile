@@ -1,0 +1,70 @@
+# make run    set up, make the synthetic cohort, execute the notebooks, write runs/quick/report.html
+# make test   set up, lint, check types, run every test, execute every notebook
+# make lab    set up, open JupyterLab
+# Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort
+# Windows, or no make: README.md names the same commands one by one.
+
+PYTHON   ?= python3
+PROFILE  ?= quick
+COHORT   ?=
+RUNS     := $(CURDIR)/runs/$(PROFILE)
+BIN      := .venv/bin
+READY    := .venv/.ready
+NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
+PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
+LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
+export PYTHONUNBUFFERED := 1
+
+.PHONY: setup run test unit lab lock clean
+.DELETE_ON_ERROR:
+.NOTPARALLEL:  # the notebooks share runs and both cores
+.SECONDARY:
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+run: $(READY) $(RUNS)/report.html
+	@echo
+	@echo "Report:    $(RUNS)/report.html"
+	@echo "Notebooks: $(RUNS)/pages/"
+
+$(RUNS)/report.html: $(PAGES)
+	$(BIN)/femur report $(RUNS) --out $@
+
+# Each notebook is executed after the one before it, so that the shared runs are trained in the order of the course.
+$(RUNS)/pages/%.html: $(RUNS)/notebooks/%.ipynb
+	@mkdir -p $(@D)
+	$(BIN)/jupyter nbconvert --log-level WARN --to html --template classic --output-dir $(@D) $<
+
+$(RUNS)/notebooks/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(READY)
+	@mkdir -p $(@D)
+	@echo "== $* ($(words $(NOTEBOOKS)) notebooks in all)"
+	$(BIN)/papermill --no-log-output --cwd $(@D) $< $(@D)/.$*.running.ipynb -p profile $(PROFILE) -p cohort "$(COHORT)" -p runs $(RUNS)
+	mv $(@D)/.$*.running.ipynb $@
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+unit: $(READY)
+	$(BIN)/pytest -m "not notebook"
+
+lab: $(READY)
+	$(BIN)/jupyter lab notebooks
+
+# For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
+# address of any package index, so it installs from whichever index a machine is set up to use.
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom \
+	  --group dev --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	@echo "runs/ is left as it is: trainings are expensive. Remove it yourself if you mean to."
