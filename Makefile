@@ -7,7 +7,7 @@
 PYTHON   ?= python3
 PROFILE  ?= quick
 COHORT   ?=
-RUNS     := $(CURDIR)/runs/$(PROFILE)
+RUNS     := runs/$(basename $(notdir $(PROFILE)))
 BIN      := .venv/bin
 READY    := .venv/.ready
 NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
@@ -30,8 +30,8 @@ $(READY): requirements.lock pyproject.toml
 
 run: $(READY) $(RUNS)/report.html
 	@echo
-	@echo "Report:    $(RUNS)/report.html"
-	@echo "Notebooks: $(RUNS)/pages/"
+	@echo "The report to look at:      $(RUNS)/report.html"
+	@echo "The notebooks as pages:     $(RUNS)/pages/"
 
 $(RUNS)/report.html: $(PAGES)
 	$(BIN)/femur report $(RUNS) --out $@
@@ -44,7 +44,8 @@ $(RUNS)/pages/%.html: $(RUNS)/notebooks/%.ipynb
 $(RUNS)/notebooks/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(READY)
 	@mkdir -p $(@D)
 	@echo "== $* ($(words $(NOTEBOOKS)) notebooks in all)"
-	$(BIN)/papermill --no-log-output --cwd $(@D) $< $(@D)/.$*.running.ipynb -p profile $(PROFILE) -p cohort "$(COHORT)" -p runs $(RUNS)
+	$(BIN)/papermill --no-log-output --cwd $(@D) $< $(@D)/.$*.running.ipynb \
+	  -p profile "$(or $(realpath $(PROFILE)),$(PROFILE))" -p cohort "$(abspath $(COHORT))" -p runs "$(CURDIR)/$(RUNS)"
 	mv $(@D)/.$*.running.ipynb $@
 
 test: $(READY)

@@ -149,7 +149,7 @@ def _predict(a) -> None:
         raise DataError("--threshold", str(a.threshold), "a probability, 0 to below 1", "Correct it.")
     cohort = read_cohort(a.cohort) if a.cohort else None
     scans = scans_of_files(a.images) if cohort is None else []
-    from femur_lib.training import load_run
+    from femur_lib.runs import load_run
 
     run = load_run(a.folder)
     if cohort is not None:

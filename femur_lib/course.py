@@ -57,9 +57,10 @@ def trained(space: Workspace, experiment: str, fold: int = 0, epochs: int = 0, p
         progress: gets one line an epoch.
 
     Returns:
-        A :class:`femur_lib.training.Run`.
+        A :class:`femur_lib.runs.Run`.
     """
-    from femur_lib.training import load_run, train
+    from femur_lib.runs import load_run
+    from femur_lib.training import train
 
     name = f"{experiment}-fold{fold}" + (f"-{epochs}epochs" if epochs else "")
     folder = train(space.cohort, space.runs / name, experiment, space.profile, fold, epochs or None, progress)

@@ -64,7 +64,7 @@ def _legend(figure: Figure, truth: bool, predicted: bool) -> None:
     lines = [Line2D([], [], color=TRUTH, label="manual")] * truth
     lines += [Line2D([], [], color=PREDICTED, label="predicted")] * predicted
     if lines:
-        figure.legend(handles=lines, loc="lower center", ncols=2, frameon=False)
+        figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False)
 
 
 def slices_with_mask(mask: np.ndarray, count: int) -> list[int]:
@@ -108,18 +108,24 @@ def overlay_page(image: Volume, predicted: Volume | None, truth: Volume | None, 
     return figure
 
 
-def contact_sheet(scans: Sequence[tuple[str, Volume, Volume]], columns: int = 6) -> Figure:
-    """The slice with most femur of each scan: name, image, mask. Patients' right is on the left."""
+def contact_sheet(
+    scans: Sequence[tuple[str, Volume, Volume]], columns: int = 6, predicted: Sequence[Volume] = ()
+) -> Figure:
+    """The slice with most femur of each scan: name, image, true mask, and a predicted one if there is one.
+
+    Patients' right is on the left.
+    """
     rows = -(-len(scans) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.4 * rows), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.6 * rows), layout="constrained", squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
-    for ax, (name, image, mask) in zip(axes.flat, scans, strict=False):
-        stack, where = to_stack(image), to_stack(mask).array
-        k = int(where.sum((0, 1)).argmax())
-        show_slice(ax, stack.array[..., k], where[..., k], aspect=stack.spacing_mm[0] / stack.spacing_mm[1])
+    for number, (ax, (name, image, mask)) in enumerate(zip(axes.flat, scans, strict=False)):
+        stack, true = to_stack(image), to_stack(mask).array
+        k = int(true.sum((0, 1)).argmax())
+        guess = to_stack(predicted[number]).array[..., k] if predicted else None
+        show_slice(ax, stack.array[..., k], true[..., k], guess, aspect=stack.spacing_mm[0] / stack.spacing_mm[1])
         ax.set_title(name, fontsize=8)
-    _legend(figure, True, False)
+    _legend(figure, True, bool(predicted))
     return figure
 
 

@@ -13,7 +13,16 @@ from femur_lib.errors import DataError
 from femur_lib.masks import largest_component, threshold_mask
 from femur_lib.scores.overlap import overlap
 from femur_lib.scores.surfaces import distances
-from femur_lib.volumes import Volume, check_same_grid, read_labels, read_mask, read_volume, write_volume
+from femur_lib.volumes import (
+    Volume,
+    check_same_grid,
+    grid_spacing_mm,
+    read_labels,
+    read_mask,
+    read_volume,
+    to_stack,
+    write_volume,
+)
 
 SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz", "picture": "_overlay.png"}
 SPACING_TOLERANCE = 1.5  # a network is not asked about pixels that much larger or smaller than it was trained on
@@ -52,7 +61,7 @@ def segment(run, volume: Volume, threshold: float | None = None, largest: bool |
     """Probability and mask of one scan, with the scan's own axes and affine.
 
     Args:
-        run: from :func:`femur_lib.training.load_run`.
+        run: from :func:`femur_lib.runs.load_run`.
         volume: the scan.
         threshold: voxels above it are femur; None takes the run's.
         largest: keep only the largest component; None does as the paper does: yes after 2D networks, no after 3D.
@@ -72,9 +81,7 @@ def segment(run, volume: Volume, threshold: float | None = None, largest: bool |
 
 def check_fits(run, scan: Scan, volume: Volume) -> None:
     """Raise a DataError if a scan's pixels, once resampled, differ much from those the network was trained on."""
-    from femur_lib.training import seen_spacing
-
-    found, wanted = np.array(seen_spacing(volume, run.grid)), np.array(run.record["grid_spacing_mm"])
+    found, wanted = np.array(grid_spacing_mm(to_stack(volume), run.grid)), np.array(run.record["grid_spacing_mm"])
     ratio = np.maximum(found / wanted, wanted / found).max()
     if ratio > SPACING_TOLERANCE:
         raise DataError(

@@ -9,49 +9,29 @@ A run works in ``RUN.partial`` and takes its name when it is finished. Started a
 killed, it goes on with the last whole epoch and ends as if nothing had happened.
 """
 
-import hashlib
 import json
 import os
-import platform
 import shutil
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 
-import femur_lib
 from femur_lib.cohort import Cohort, folds, read_subject
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile, parse_experiment
 from femur_lib.feeding import Feed, Sample, load_samples
 from femur_lib.inference import predict_volume
 from femur_lib.losses import DiceCrossEntropy, FemurDice, WeightedCrossEntropy, class_weights
-from femur_lib.networks import Architecture, unet
+from femur_lib.networks import Architecture
+from femur_lib.runs import build, claim, data_hash, devices, is_finished, peak_memory_gib, versions, write_json
 from femur_lib.scores.curves import ProbabilityHistogram
-from femur_lib.volumes import Grid, Volume, to_stack
+from femur_lib.volumes import grid_spacing_mm, to_stack
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training, read back: the network, what it is, the grid it works on, its record (run.json)."""
-
-    folder: Path
-    model: keras.Model
-    architecture: Architecture
-    grid: Grid
-    record: dict
-
-    @property
-    def threshold(self) -> float:
-        """The probability above which a voxel is femur, as chosen when the run was trained."""
-        return float(self.record["threshold"])
 
 
 class PaperEarlyStopping(keras.callbacks.EarlyStopping):
@@ -107,17 +87,6 @@ def split(cohort: Cohort, profile: Profile, fold: int | None) -> tuple[tuple[str
     return chosen.training, chosen.validation
 
 
-def data_hash(cohort: Cohort, subjects: Sequence[str]) -> str:
-    """SHA-256 over the names and bytes of the subjects' images and masks."""
-    digest = hashlib.sha256()
-    for name in subjects:
-        subject = cohort[name]
-        digest.update(name.encode())
-        for file in (subject.image, subject.mask):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 def train(
     cohort: Cohort,
     run: str | os.PathLike,
@@ -159,15 +128,15 @@ def train(
         "source": cohort.source,
         "data_sha256": data_hash(cohort, training + validation),
     }
-    if _is_same_run(run, settings):
+    if is_finished(run, settings):
         progress(f"{run} is finished already")
         return run
     work = run.with_name(run.name + ".partial")
-    _claim(work, settings)
 
     grid = profile.grid(architecture.dimensions)
     train_samples = load_samples(cohort, training, grid)
     validation_samples = load_samples(cohort, validation, grid)
+    claim(work, settings)  # only now, when every scan has been read and found good
     seconds = _fit(work, architecture, profile, train_samples, validation_samples, progress)
 
     best = "best.weights.h5" if profile.recipe == "paper" and validation else "last.weights.h5"
@@ -182,7 +151,7 @@ def train(
         image, mask = read_subject(cohort[name])
         p = predict_volume(model, architecture, grid, image, profile.flip_predictions)
         histogram.add(mask.array, p.array)
-        spacings.append(seen_spacing(image, grid))
+        spacings.append(grid_spacing_mm(to_stack(image), grid))
     model.save(work / "model.keras")
     history = pd.read_csv(work / "history.csv")
     record = {
@@ -193,10 +162,10 @@ def train(
         "grid_spacing_mm": np.median(spacings, axis=0).round(4).tolist(),
         "epochs_trained": len(history),
         "seconds_training": round(seconds, 1),
-        "peak_memory_gib": _peak_memory_gib(),
+        "peak_memory_gib": peak_memory_gib(),
         "parameters": model.count_params(),
         "versions": versions(),
-        "devices": [d.name for d in _devices()],
+        "devices": devices(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_json(work / "run.json", record)
@@ -205,69 +174,6 @@ def train(
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     work.rename(run)
     return run
-
-
-def build(architecture: Architecture, grid: Grid) -> keras.Model:
-    """The network of an architecture, for a profile's grid."""
-    return unet(architecture, None if architecture.padded else (grid.rows, grid.columns))
-
-
-def load_run(folder: str | os.PathLike) -> Run:
-    """Read a finished run back.
-
-    Raises:
-        DataError: the folder is not a finished run.
-    """
-    folder = Path(folder)
-    if not (folder / "run.json").is_file() or not (folder / "model.keras").is_file():
-        unfinished = folder.with_name(folder.name + ".partial").is_dir()
-        raise DataError(
-            folder,
-            "an unfinished run" if unfinished else "no run.json and model.keras",
-            "the folder of a finished run",
-            "Start the same training again; it goes on where it stopped." if unfinished else "Train first.",
-        )
-    record = json.loads((folder / "run.json").read_text())
-    profile = Profile(**record["profile"])
-    architecture = parse_experiment(record["experiment"], profile.features_divisor)
-    model = keras.saving.load_model(folder / "model.keras", compile=False)
-    return Run(folder, model, architecture, profile.grid(architecture.dimensions), record)
-
-
-def _is_same_run(run: Path, settings: dict) -> bool:
-    """True for a finished run of these settings, False where there is nothing; anything else is an error."""
-    if not run.exists():
-        return False
-    if not (run / "run.json").is_file():
-        raise DataError(run, "a folder that is no run", "a new folder", "Choose another, or remove it yourself.")
-    record = json.loads((run / "run.json").read_text())
-    _compare(run, record, settings)
-    return True
-
-
-def _claim(work: Path, settings: dict) -> None:
-    """Begin in a new folder, or go on in that of a stopped training of the same settings."""
-    record = work / "settings.json"
-    if record.is_file():
-        _compare(work, json.loads(record.read_text()), settings)
-        return
-    shutil.rmtree(work, ignore_errors=True)  # killed before it had written its settings: nothing is lost
-    work.mkdir(parents=True)
-    write_json(record, settings)
-
-
-def _compare(folder: Path, old: dict, new: dict) -> None:
-    for key, value in new.items():
-        if old.get(key) != value:
-            what = key
-            if isinstance(value, dict) and isinstance(old.get(key), dict):
-                what = ", ".join(f"{key}.{k}" for k in value if old[key].get(k) != value[k])
-            raise DataError(
-                folder,
-                f"a run that differs in {what}",
-                "the same settings and data",
-                "Choose another folder, or remove this one yourself.",
-            )
 
 
 def _fit(
@@ -334,6 +240,7 @@ def _fit(
         else None,
         callbacks=callbacks,
         verbose=0,
+        shuffle=False,  # the feed shuffles
     )
     losses = pd.read_csv(history).loss
     if not np.isfinite(losses).all():
@@ -355,47 +262,3 @@ def _past(history: Path, backup: Path) -> pd.DataFrame:
     rows = rows[rows.epoch < json.loads(backup.read_text())["epoch"]].drop_duplicates("epoch", keep="last")
     rows.to_csv(history, index=False)
     return rows
-
-
-def seen_spacing(image: Volume, grid: Grid) -> tuple[float, float, float]:
-    """Millimetres between the pixels that the network sees, rows and columns resampled to its grid."""
-    stack = to_stack(image)
-    rows, columns, slices = stack.spacing_mm
-    return (rows * stack.array.shape[0] / grid.rows, columns * stack.array.shape[1] / grid.columns, slices)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON, whole or not at all."""
-    half_written = path.with_name(f".{path.name}.{os.getpid()}")
-    half_written.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(half_written, path)
-
-
-def versions() -> dict[str, str]:
-    """What the numbers of a run depend on besides the data."""
-    import tensorflow as tf
-
-    return {
-        "femur_lib": femur_lib.__version__,
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    }
-
-
-def _devices():
-    import tensorflow as tf
-
-    return tf.config.list_logical_devices()
-
-
-def _peak_memory_gib() -> float | None:
-    """The largest memory this process has held; None on Windows, which does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 2**30 if sys.platform == "darwin" else peak / 2**20, 2)

@@ -281,3 +281,9 @@ def from_grid(probability: np.ndarray, stack_shape: tuple[int, ...]) -> np.ndarr
     out = np.zeros((rows, columns, slices), np.float32)
     out[..., central_slices(slices, probability.shape[2])] = resample_in_plane(probability, rows, columns, order=1)
     return out
+
+
+def grid_spacing_mm(stack: Volume, grid: Grid) -> tuple[float, float, float]:
+    """Millimetres between the voxels that a network sees of a stack, once it is resampled to the grid."""
+    rows, columns, slices = stack.spacing_mm
+    return rows * stack.array.shape[0] / grid.rows, columns * stack.array.shape[1] / grid.columns, slices

@@ -25,7 +25,7 @@ class Hip:
     cortex: float = 1.0  # [A] scales every cortical thickness
     joint_space: float = 3.8  # [S] +- 0.6
     fat_over_trochanter: float = 34.0  # [S] +- 11
-    distal_cut: float = 22.0  # [A] where the mask ends, below the lesser trochanter
+    distal_cut: float = 20.0  # [A] where the mask ends, below the lesser trochanter
     turn: float = 0.0  # [A] rotation of the whole hip in the coronal plane
     place: tuple[float, float, float] = (
         -17.0,
@@ -37,10 +37,10 @@ class Hip:
 def draw_hip(rng: np.random.Generator, fracture: bool) -> Hip:
     """A hip drawn at random; those of women with a fragility fracture have thinner cortices [A]."""
 
-    def near(mean: float, sd: float, spread: float = 2.5) -> float:
+    def near(mean: float, sd: float, spread: float = 2.0) -> float:
         return float(mean + sd * np.clip(rng.standard_normal(), -spread, spread))
 
-    head = near(21.6, 1.1)
+    head = near(21.6, 1.0)
     size = head / 21.6
     return Hip(
         head_radius=head,
@@ -52,9 +52,9 @@ def draw_hip(rng: np.random.Generator, fracture: bool) -> Hip:
         cortex=near(0.88 if fracture else 1.0, 0.08),
         joint_space=near(3.8, 0.6),
         fat_over_trochanter=near(34, 9),
-        distal_cut=near(22, 4),
+        distal_cut=near(20, 3),
         turn=near(0, 4),
-        place=(near(-17, 3), near(0, 3), near(24, 3)),
+        place=(near(-17, 3), near(0, 3), near(27, 2.5)),
     )
 
 
@@ -139,8 +139,8 @@ def femur(p: Points, hip: Hip) -> np.ndarray:
     """Distance to the outer (periosteal) surface of the femur."""
     mark = landmarks(hip)
     base, size, up = mark.neck_base, hip.head_radius / 21.6, np.array([0.0, 0.0, 1.0])
-    neck = capsule(p, 0.2 * base, base, hip.neck_radius, hip.neck_radius + 3)
-    shaft = capsule(p, base - 6 * up, base - 150 * up, hip.shaft_radius + 4, hip.shaft_radius)
+    neck = capsule(p, 0.2 * base, base, hip.neck_radius, hip.neck_radius + 2)
+    shaft = capsule(p, base - 6 * up, base - 150 * up, hip.shaft_radius + 2.5, hip.shaft_radius)
     bone = smooth_union(neck, shaft, 9)
     bone = smooth_union(bone, ellipsoid(p, mark.greater_trochanter, np.array([11, 14, 16]) * size), 6)
     bone = smooth_union(bone, ellipsoid(p, mark.lesser_trochanter, np.array([8.5, 8, 10.5]) * size), 6)

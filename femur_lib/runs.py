@@ -1,0 +1,155 @@
+"""A finished training on disk: reading it back, and telling whether a folder is one.
+
+A run's folder holds ``model.keras``, ``history.csv`` (one row an epoch) and ``run.json`` (what was trained on what,
+how, with which versions, for how long). It appears whole or not at all.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import femur_lib
+from femur_lib.cohort import Cohort
+from femur_lib.errors import DataError
+from femur_lib.experiments import Profile, parse_experiment
+from femur_lib.networks import Architecture, unet
+from femur_lib.volumes import Grid
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training, read back: the network, what it is, the grid it works on, its record (run.json)."""
+
+    folder: Path
+    model: keras.Model
+    architecture: Architecture
+    grid: Grid
+    record: dict
+
+    @property
+    def threshold(self) -> float:
+        """The probability above which a voxel is femur, as chosen when the run was trained."""
+        return float(self.record["threshold"])
+
+
+def load_run(folder: str | os.PathLike) -> Run:
+    """Read a finished run back.
+
+    Raises:
+        DataError: the folder is not a finished run.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").is_file() or not (folder / "model.keras").is_file():
+        unfinished = folder.with_name(folder.name + ".partial").is_dir()
+        raise DataError(
+            folder,
+            "an unfinished run" if unfinished else "no run.json and model.keras",
+            "the folder of a finished run",
+            "Start the same training again; it goes on where it stopped." if unfinished else "Train first.",
+        )
+    record = json.loads((folder / "run.json").read_text())
+    profile = Profile(**record["profile"])
+    architecture = parse_experiment(record["experiment"], profile.features_divisor)
+    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    return Run(folder, model, architecture, profile.grid(architecture.dimensions), record)
+
+
+def build(architecture: Architecture, grid: Grid) -> keras.Model:
+    """The network of an architecture, for a profile's grid."""
+    return unet(architecture, None if architecture.padded else (grid.rows, grid.columns))
+
+
+def is_finished(run: Path, settings: dict) -> bool:
+    """True for a finished run of these settings, False where there is nothing; anything else is an error."""
+    if not run.exists():
+        return False
+    if not (run / "run.json").is_file():
+        raise DataError(run, "a folder that is no run", "a new folder", "Choose another, or remove it yourself.")
+    record = json.loads((run / "run.json").read_text())
+    _compare(run, record, settings)
+    return True
+
+
+def claim(work: Path, settings: dict) -> None:
+    """Begin in a new folder, or go on in that of a stopped training of the same settings."""
+    record = work / "settings.json"
+    if record.is_file():
+        _compare(work, json.loads(record.read_text()), settings)
+        return
+    shutil.rmtree(work, ignore_errors=True)  # killed before it had written its settings: nothing is lost
+    work.mkdir(parents=True)
+    write_json(record, settings)
+
+
+def _compare(folder: Path, old: dict, new: dict) -> None:
+    for key, value in new.items():
+        if old.get(key) != value:
+            what = key
+            if isinstance(value, dict) and isinstance(old.get(key), dict):
+                what = ", ".join(f"{key}.{k}" for k in value if old[key].get(k) != value[k])
+            raise DataError(
+                folder,
+                f"a run that differs in {what}",
+                "the same settings and data",
+                "Choose another folder, or remove this one yourself.",
+            )
+
+
+def data_hash(cohort: Cohort, subjects: Sequence[str]) -> str:
+    """SHA-256 over the names and contents of the subjects' images and masks (a .gz holds the time it was packed)."""
+    digest = hashlib.sha256()
+    for name in subjects:
+        subject = cohort[name]
+        digest.update(name.encode())
+        for file in (subject.image, subject.mask):
+            raw = file.read_bytes()
+            digest.update(gzip.decompress(raw) if file.suffix == ".gz" else raw)
+    return digest.hexdigest()
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, whole or not at all."""
+    half_written = path.with_name(f".{path.name}.{os.getpid()}")
+    half_written.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(half_written, path)
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a run depend on besides the data."""
+    import tensorflow as tf
+
+    return {
+        "femur_lib": femur_lib.__version__,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def devices() -> list[str]:
+    """Names of the devices that TensorFlow computes on."""
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_logical_devices()]
+
+
+def peak_memory_gib() -> float | None:
+    """The largest memory this process has held; None on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 2**30 if sys.platform == "darwin" else peak / 2**20, 2)

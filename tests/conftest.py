@@ -1,0 +1,127 @@
+"""What the tests share: affines of every kind, masks drawn in text, tiny files and a tiny cohort."""
+
+import itertools
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from femur_lib.cohort import Cohort, new_cohort, read_cohort
+from femur_lib.volumes import Volume
+
+settings.register_profile("quick", max_examples=40, deadline=None, database=None)
+settings.load_profile("quick")
+
+AXIS_ORDERS = [
+    "".join(letters) for pairs in itertools.permutations(("RL", "AP", "SI")) for letters in itertools.product(*pairs)
+]  # all 48
+
+DIRECTIONS = {
+    "R": (1, 0, 0),
+    "L": (-1, 0, 0),
+    "A": (0, 1, 0),
+    "P": (0, -1, 0),
+    "S": (0, 0, 1),
+    "I": (0, 0, -1),
+}
+
+
+def rotation(about_x: float, about_y: float, about_z: float) -> np.ndarray:
+    """A 3 x 3 rotation by three angles in degrees, about x first."""
+    turn = np.eye(3)
+    for axis, degrees in enumerate((about_x, about_y, about_z)):
+        c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+        i, j = [a for a in range(3) if a != axis]
+        one = np.eye(3)
+        one[[i, i, j, j], [i, j, i, j]] = c, -s, s, c
+        turn = one @ turn
+    return turn
+
+
+def affine_of(axes: str, spacing_mm=(1.0, 1.0, 1.0), tilt=(0.0, 0.0, 0.0), origin=(0.0, 0.0, 0.0)) -> np.ndarray:
+    """The affine whose array axes point to the given letters, all turned together by ``tilt`` (degrees)."""
+    affine = np.eye(4)
+    affine[:3, :3] = rotation(*tilt) @ np.array([DIRECTIONS[a] for a in axes], float).T * spacing_mm
+    affine[:3, 3] = origin
+    return affine
+
+
+def world(affine: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Millimetres of voxel indices (N, 3)."""
+    return nib.affines.apply_affine(affine, index)
+
+
+def centre_of(volume: Volume) -> np.ndarray:
+    """Where in the patient (mm) the centre of mass of a volume's values lies."""
+    weight = np.asarray(volume.array, float)
+    index = np.stack(np.nonzero(weight), axis=-1)
+    return np.average(world(volume.affine, index), axis=0, weights=weight[weight != 0])
+
+
+def draw(text: str) -> np.ndarray:
+    """A mask (rows, columns, slices) from a drawing: # is inside, a blank line begins the next slice."""
+    slices = [block.split() for block in text.strip().split("\n\n")]
+    return np.array([[[c == "#" for c in row] for row in block] for block in slices]).transpose(1, 2, 0)
+
+
+def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    """A NIfTI file by nibabel alone, so that what reads it is tested against another's writing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def tiny_hip(seed: int, shape=(24, 24, 8), axes: str = "LIP") -> tuple[Volume, np.ndarray]:
+    """A bright ellipsoid in noise, and its mask; two hips of different seeds differ in size and place."""
+    rng = np.random.default_rng(seed)
+    centre = (np.array(shape) - 1) / 2 + np.array(shape) * rng.uniform(-0.05, 0.05, 3)
+    radii = np.array(shape) * rng.uniform(0.25, 0.32, 3)
+    where = np.indices(shape) - centre[:, None, None, None]
+    mask = ((where / radii[:, None, None, None]) ** 2).sum(0) < 1
+    image = rng.normal(100, 10, shape) + 200 * mask
+    affine = affine_of(axes, (2.0, 2.0, 5.0), tilt=(4, -3, 5), origin=(10.0, -20.0, 30.0))
+    return Volume(image.astype(np.float32), affine), mask
+
+
+def pass_through(model, levels: int, route: int) -> None:
+    """Set the weights so that pixels of the middle slice go down to level ``route`` and come out as logits.
+
+    Every convolution hands on its middle pixel. On the way up each level takes the up-sampled map, but level
+    ``route`` takes the copied one.
+    """
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        kernel, bias = (np.zeros_like(w) for w in layer.get_weights())
+        if layer.name.startswith("up") and "conv" not in layer.name:
+            kernel[:, :, 0, 0] = 1
+        elif layer.name == "logits":
+            kernel[0, 0, 0, 1] = 1
+        elif layer.name == "down0_conv1":
+            kernel[1, 1, 1, 0] = 1
+        else:
+            level = int(layer.name[2]) if layer.name.startswith("up") else None
+            takes_up_sampled = layer.name.endswith("conv1") and level is not None and level < min(route, levels)
+            kernel[1, 1, kernel.shape[2] // 2 if takes_up_sampled else 0, 0] = 1
+        layer.set_weights([kernel, bias])
+
+
+@pytest.fixture(scope="session")
+def tiny_cohort(tmp_path_factory) -> Cohort:
+    """Six patients, one with both hips, two groups of three. Read only: to change it take ``cohort_copy``."""
+    root = tmp_path_factory.mktemp("cohort") / "tiny"
+    hips = [("01", "R"), ("01", "L"), ("02", "R"), ("03", "L"), ("04", "R"), ("05", "L"), ("06", "R")]
+    with new_cohort(root, "tiny", "tests") as add:
+        for seed, (patient, side) in enumerate(hips):
+            group = "fracture" if int(patient) <= 3 else "control"
+            add(f"sub-{patient}{side}", f"p{patient}", side, group, *tiny_hip(seed))
+    return read_cohort(root)
+
+
+@pytest.fixture
+def cohort_copy(tiny_cohort, tmp_path) -> Path:
+    """The folder of a tiny cohort of one's own."""
+    return Path(shutil.copytree(tiny_cohort.root, tmp_path / "copy"))

@@ -1,0 +1,195 @@
+"""The command line, as a user meets it: the whole way on a tiny cohort, and one clear line for each mistake."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import write_nifti
+
+from femur_lib.cli import main
+from femur_lib.cohort import image_path, mask_path
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    """A profile of minutes made seconds."""
+    path = tmp_path_factory.mktemp("profile") / "tiny.yaml"
+    settings = {"profile": "tiny", "grid_2d": [24, 24, 8], "grid_3d": [16, 16, 8], "epochs": 2, "first_epochs": 1,
+                "learning_rate": 0.01, "batch_size_2d": 4, "folds": 2}  # fmt: skip
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_the_whole_way_from_cohort_to_report(tiny_cohort, profile, tmp_path, capsys):
+    hips, run, out = tiny_cohort.root, tmp_path / "runs" / "run", tmp_path / "runs" / "run" / "predictions"
+    assert main(["check", str(hips)]) == 0
+    assert "7 scans of 6 patients" in capsys.readouterr().out
+    assert (
+        main(["train", str(hips), str(run), "--experiment", "3d-f2-l1", "--profile", str(profile), "--fold", "1"]) == 0
+    )
+    assert main(["predict", str(run), "--cohort", str(hips), "--out", str(out)]) == 0
+    record = json.loads((run / "run.json").read_text())
+    assert {p.name.removesuffix("_mask.nii.gz") for p in out.glob("*_mask.nii.gz")} == set(record["validation"])
+    assert main(["score", "--truth", str(hips), "--predictions", str(out), "--out", str(run / "scores.csv")]) == 0
+    scores = pd.read_csv(run / "scores.csv")
+    assert sorted(scores.participant_id) == sorted(record["validation"])
+    assert scores.dice.between(0, 1).all()
+    assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "3d-f2-l1, fold 1" in page
+    assert all(name in page for name in record["validation"])
+    assert "http" not in page.replace("https://www.w3.org", "")  # one file, nothing fetched
+
+
+def test_single_images_are_predicted_by_name(tiny_cohort, profile, tmp_path):
+    run = tmp_path / "run"
+    arguments = [str(tiny_cohort.root), str(run), "--experiment", "2d-unpadded-f2-l1", "--profile", str(profile)]
+    assert main(["train", *arguments, "--all-subjects", "--epochs", "1"]) == 0
+    image = tiny_cohort.subjects[0].image
+    assert main(["predict", str(run), str(image), "--out", str(tmp_path / "out"), "--threshold", "0.4"]) == 0
+    name = image.name.removesuffix(".nii.gz")
+    assert nib.load(tmp_path / "out" / f"{name}_mask.nii.gz").shape == nib.load(image).shape
+
+
+def test_phantom_makes_what_check_accepts(tmp_path, capsys):
+    assert main(["phantom", str(tmp_path / "hips"), "--subjects", "2"]) == 0
+    assert main(["check", str(tmp_path / "hips")]) == 0
+    assert "sub-002" in capsys.readouterr().out
+
+
+def truncate(root, name):
+    path = image_path(root, name)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def four_d(root, name):
+    write_nifti(image_path(root, name), np.zeros((4, 4, 4, 2), np.float32))
+
+
+def other_shape(root, name):
+    write_nifti(mask_path(root, name), np.ones((4, 4, 4), np.uint8))
+
+
+def other_affine(root, name):
+    mask = nib.load(mask_path(root, name))
+    write_nifti(mask_path(root, name), np.asarray(mask.dataobj), mask.affine + np.eye(4))
+
+
+def not_a_number(root, name):
+    image = nib.load(image_path(root, name))
+    data = image.get_fdata()
+    data[0, 0, 0] = np.nan
+    write_nifti(image_path(root, name), data, image.affine)
+
+
+def empty_mask(root, name):
+    mask = nib.load(mask_path(root, name))
+    write_nifti(mask_path(root, name), np.zeros(mask.shape, np.uint8), mask.affine)
+
+
+def other_values(root, name):
+    mask = nib.load(mask_path(root, name))
+    data = np.array(mask.dataobj)
+    data[0, 0, 0] = 5
+    write_nifti(mask_path(root, name), data, mask.affine)
+
+
+def missing(root, name):
+    image_path(root, name).unlink()
+
+
+def two_groups(root, name):
+    table = pd.read_csv(root / "participants.tsv", sep="\t")
+    table.loc[table.participant_id == name, "group"] = "control"
+    table.to_csv(root / "participants.tsv", sep="\t", index=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (truncate, "damaged|cannot be read"),
+        (four_d, "three axes"),
+        (other_shape, "shape"),
+        (other_affine, "affine that differs"),
+        (not_a_number, "NaN"),
+        (empty_mask, "empty mask"),
+        (other_values, r"the values \[5\] besides 0 and 1"),
+        (missing, "no such file"),
+        (two_groups, "p01 in the groups control, fracture"),
+    ],
+)
+def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profile, tmp_path, capsys, spoil, says):
+    import re
+
+    spoil(cohort_copy, "sub-01L")
+    before = sorted(p for p in tmp_path.rglob("*"))
+    run = tmp_path / "run"
+    for command in (
+        ["check", str(cohort_copy)],
+        ["train", str(cohort_copy), str(run), "--experiment", "3d-f2-l1", "--profile", str(profile)],
+    ):
+        assert main(command) == 1
+        captured = capsys.readouterr()
+        lines = captured.err.strip().splitlines()
+        assert len(lines) == 1
+        assert re.search(says, lines[0])
+        assert str(cohort_copy) in lines[0]
+    assert sorted(p for p in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["check", "nowhere"], "nowhere: found no participants.tsv"),
+        (["train", "{hips}", "r", "--experiment", "4d-f2", "--profile", "quick"], "no experiment's name"),
+        (["train", "{hips}", "r", "--experiment", "3d-f2-l1", "--profile", "fast"], "no such profile"),
+        (["train", "{hips}", "r", "--experiment", "3d-f2-l1", "--fold", "9"], "0 to 3"),
+        (["predict", "nowhere", "scan.nii.gz", "--out", "o"], "no run.json"),
+        (["predict", "nowhere", "--out", "o"], "both or neither"),
+        (["score", "--truth", "{hips}", "--predictions", "nowhere", "--out", "s.csv"], "no *_mask.nii.gz"),
+        (["report", "nowhere", "--out", "r.html"], "no run.json"),
+        (["import", "pelvis", "nowhere", "o"], "neither data/images"),
+        (["import", "pairs", "nowhere", "nowhere", "o"], "no such folder"),
+        (["phantom", "o", "--subjects", "0"], "at least 1"),
+    ],
+)
+def test_a_mistake_is_said_in_one_line(tiny_cohort, tmp_path, monkeypatch, capsys, command, says):
+    monkeypatch.chdir(tmp_path)
+    assert main([c.format(hips=tiny_cohort.root) for c in command]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert says in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_comes_without_tensorflow():
+    """Start-up stays quick because nothing heavy is imported, which unlike seconds can be tested anywhere."""
+    code = "import sys; from femur_lib.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "heavy = {'tensorflow', 'keras', 'pandas', 'scipy', 'nibabel', 'matplotlib'} & set(sys.modules)\n"
+    code += "assert not heavy, heavy"
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert time.monotonic() - started < 30  # a hang, not a slow day
+
+
+def test_no_patient_text_reaches_what_is_written(tmp_path):
+    shape = (8, 8, 8)
+    for kind, data in (("images", np.random.default_rng(0).normal(size=shape)), ("masks", np.ones(shape))):
+        image = nib.Nifti1Image(data.astype(np.float32), np.eye(4))
+        image.header["descrip"] = b"DOE^JANE 1950"
+        image.header["db_name"] = b"DOE^JANE"
+        (tmp_path / kind).mkdir()
+        nib.save(image, tmp_path / kind / "a.nii.gz")
+    assert main(["import", "pairs", str(tmp_path / "images"), str(tmp_path / "masks"), str(tmp_path / "out")]) == 0
+    for folder, _, files in os.walk(tmp_path / "out"):
+        for name in files:
+            raw = open(os.path.join(folder, name), "rb").read()  # noqa: PTH118, PTH123, SIM115
+            assert b"DOE" not in (gzip.decompress(raw) if name.endswith(".gz") else raw)

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from femur_lib.masks import threshold_mask
+from femur_lib.scores.curves import BINS, ProbabilityHistogram
+from femur_lib.scores.overlap import overlap
+
+
+def scan(seed: int, voxels: int = 4000, on_bins: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A mask and mostly right probabilities; ``on_bins`` rounds them so that binning loses nothing."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random(voxels) < 0.15
+    p = 1 / (1 + np.exp(-rng.normal(np.where(truth, 1.2, -2.2), 1.5)))
+    return truth, (np.floor(p * BINS) / BINS if on_bins else p).astype(np.float32)
+
+
+def histogram_of(*scans) -> ProbabilityHistogram:
+    histogram = ProbabilityHistogram()
+    for truth, p in scans:
+        histogram.add(truth, p)
+    return histogram
+
+
+def distance_to_best(truth, p, threshold) -> float:
+    scores = overlap(truth, threshold_mask(p, threshold))
+    return float(np.hypot(1 - scores["precision"], 1 - scores["recall"]))
+
+
+# Femur at 0.9, 0.8, 0.4 and background at 0.6, 0.1: cutting below 0.8 gives precision 1 and recall 2/3, below
+# 0.4 precision 3/4 and recall 1. The latter is nearer to (1, 1).
+SMALL = (np.array([1, 1, 1, 0, 0], bool), np.array([0.9, 0.8, 0.4, 0.6, 0.1], np.float32))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_is_that_of_the_raw_values(seed):
+    truth, p = scan(seed)
+    assert histogram_of((truth, p)).average_precision() == pytest.approx(average_precision_score(truth, p), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_area_under_the_roc_curve_is_that_of_the_raw_values(seed):
+    truth, p = scan(seed)
+    assert histogram_of((truth, p)).roc()[2] == pytest.approx(roc_auc_score(truth, p), abs=1e-4)
+
+
+def test_average_precision_by_hand():
+    # Steps of recall 1/3 at precision 1, 1 and 3/4.
+    assert histogram_of(SMALL).average_precision() == pytest.approx((1 + 1 + 3 / 4) / 3)
+
+
+def test_area_under_the_roc_curve_by_hand():
+    # Of the 6 pairs of femur and background, 5 are in the right order.
+    assert histogram_of(SMALL).roc()[2] == pytest.approx(5 / 6)
+
+
+def test_each_point_has_the_precision_and_recall_of_its_threshold():
+    truth, p = scan(0, on_bins=True)
+    precision, recall, thresholds = histogram_of((truth, p)).precision_recall()
+    assert len(precision) == len(recall) == len(thresholds)
+    for i in range(0, len(thresholds), 97):
+        scores = overlap(truth, p >= thresholds[i])
+        assert (precision[i], recall[i]) == (
+            pytest.approx(scores["precision"]),
+            pytest.approx(scores["recall"]),
+        )
+
+
+def test_scans_are_added_one_after_the_other():
+    (t1, p1), (t2, p2) = scan(1), scan(2)
+    at_once = histogram_of((np.concatenate([t1, t2]), np.concatenate([p1, p2])))
+    in_turn = histogram_of((t1, p1), (t2, p2))
+    np.testing.assert_array_equal(in_turn.femur, at_once.femur)
+    np.testing.assert_array_equal(in_turn.background, at_once.background)
+
+
+def test_volumes_are_counted_voxel_by_voxel():
+    truth, p = scan(1)
+    shaped = histogram_of((truth.reshape(10, 20, 20), p.reshape(10, 20, 20)))
+    np.testing.assert_array_equal(shaped.femur, histogram_of((truth, p)).femur)
+
+
+def test_the_ends_0_and_1_are_counted():
+    histogram = histogram_of((np.array([1, 0]), np.array([1.0, 0.0], np.float32)))
+    assert (histogram.femur[-1], histogram.background[0]) == (1, 1)
+    assert histogram.femur.sum() == histogram.background.sum() == 1
+
+
+def test_best_threshold_by_hand():
+    threshold = histogram_of(SMALL).best_threshold()
+    np.testing.assert_array_equal(threshold_mask(SMALL[1], threshold), [True, True, True, True, False])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_threshold_is_nearer_to_perfect_than_the_best(seed):
+    truth, p = scan(seed, voxels=1500, on_bins=True)
+    nearest = min(distance_to_best(truth, p, t) for t in np.unique(p)[:-1])
+    assert distance_to_best(truth, p, histogram_of((truth, p)).best_threshold()) == pytest.approx(nearest)
+
+
+def test_the_best_threshold_loses_little_by_binning():
+    truth, p = scan(7, voxels=1500)
+    nearest = min(distance_to_best(truth, p, t) for t in np.unique(p)[:-1])
+    assert distance_to_best(truth, p, histogram_of((truth, p)).best_threshold()) == pytest.approx(nearest, abs=2e-3)
+
+
+def test_the_whole_bin_of_the_best_threshold_is_femur():
+    p = np.array([0.5, 0.25], np.float32)
+    threshold = histogram_of((np.array([1, 0]), p)).best_threshold()
+    np.testing.assert_array_equal(threshold_mask(p, threshold), [True, False])
+    assert threshold == pytest.approx(0.5)
+
+
+def test_a_perfect_prediction_scores_1():
+    histogram = histogram_of((np.array([1, 1, 0, 0]), np.array([0.9, 0.8, 0.2, 0.1], np.float32)))
+    assert histogram.average_precision() == pytest.approx(1)
+    assert histogram.roc()[2] == pytest.approx(1)

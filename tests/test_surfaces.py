@@ -1,0 +1,174 @@
+import math
+
+import numpy as np
+import pytest
+from conftest import draw
+from scipy.spatial.distance import cdist
+
+from femur_lib.scores.surfaces import distances, surface, surface_distances
+
+ANISOTROPIC = (0.5, 1.25, 4.0)
+
+
+def voxel(*where) -> np.ndarray:
+    mask = np.zeros((9, 9, 9), bool)
+    mask[where] = True
+    return mask
+
+
+def two_blobs(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two overlapping rough masks, one of which reaches the array's border."""
+    rng = np.random.default_rng(seed)
+    where = np.indices((12, 10, 8))
+    return tuple(
+        ((where - np.array(centre)[:, None, None, None]) ** 2).sum(0) + rng.normal(0, 4, (12, 10, 8)) < 16
+        for centre in ((5, 5, 4), (7, 4, 2))
+    )
+
+
+def surface_by_hand(mask: np.ndarray) -> np.ndarray:
+    """Indices of the voxels with a face neighbour that is not in the mask."""
+    inside = {tuple(v) for v in np.argwhere(mask)}
+    steps = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
+    return np.array([v for v in sorted(inside) if any(tuple(np.add(v, s)) not in inside for s in steps)])
+
+
+def test_the_surface_of_a_square_is_its_rim():
+    square = draw("""
+        .......
+        .#####.
+        .#####.
+        .#####.
+        .......
+    """)[..., 0]
+    rim = draw("""
+        .......
+        .#####.
+        .#...#.
+        .#####.
+        .......
+    """)[..., 0]
+    np.testing.assert_array_equal(surface(square), rim)
+
+
+def test_a_corner_neighbour_alone_does_not_make_a_surface():
+    notched = draw("""
+        ####.
+        #####
+        #####
+        #####
+    """)[..., 0]
+    assert not surface(notched)[1, 3]
+
+
+def test_the_surface_of_a_cube_has_26_of_27_voxels():
+    cube = np.pad(np.ones((3, 3, 3), bool), 1)
+    assert surface(cube).sum() == 26
+    assert not surface(cube)[2, 2, 2]
+
+
+def test_the_arrays_border_is_a_surface():
+    assert surface(np.ones((3, 3, 3), bool)).sum() == 26
+
+
+@pytest.mark.parametrize(("axis", "mm"), [(0, 0.5), (1, 1.25), (2, 4.0)])
+def test_each_axis_is_measured_by_its_own_spacing(axis, mm):
+    moved = [4, 4, 4]
+    moved[axis] += 3
+    scores = distances(voxel(4, 4, 4), voxel(*moved), ANISOTROPIC)
+    assert (scores["asd_mm"], scores["msd_mm"]) == (pytest.approx(3 * mm), pytest.approx(3 * mm))
+
+
+def test_distances_by_hand():
+    truth = draw("""
+        ......
+        .#....
+        ......
+    """)
+    predicted = draw("""
+        ......
+        .#...#
+        ......
+    """)
+    # From the prediction: 0 and 4 columns of 2 mm. From the truth: 0. Three voxels share 8 mm.
+    assert distances(truth, predicted, (1, 2, 1)) == {
+        "asd_mm": pytest.approx(8 / 3),
+        "msd_mm": pytest.approx(8),
+    }
+
+
+def test_a_border_moved_by_one_row_by_hand():
+    truth = draw("""
+        .....
+        .###.
+        .....
+        .....
+    """)
+    predicted = draw("""
+        .....
+        .....
+        .###.
+        .....
+    """)
+    assert distances(truth, predicted, (1.5, 1, 1)) == {
+        "asd_mm": pytest.approx(1.5),
+        "msd_mm": pytest.approx(1.5),
+    }
+
+
+def test_distances_go_both_ways():
+    to_truth, to_predicted = surface_distances(voxel(4, 4, 4), voxel(4, [4, 8], 4), (1, 1, 1))
+    np.testing.assert_array_equal(np.sort(to_truth), [0, 4])
+    np.testing.assert_array_equal(to_predicted, [0])
+
+
+def test_a_hole_has_a_surface_too():
+    solid = np.pad(np.ones((5, 5, 5), bool), 1)
+    hollow = solid.copy()
+    hollow[3, 3, 3] = False
+    assert distances(solid, hollow, (1, 1, 1))["msd_mm"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_agree_with_brute_force(seed):
+    truth, predicted = two_blobs(seed)
+    between = cdist(surface_by_hand(truth) * ANISOTROPIC, surface_by_hand(predicted) * ANISOTROPIC)
+    both = np.concatenate([between.min(0), between.min(1)])
+    scores = distances(truth, predicted, ANISOTROPIC)
+    assert scores["asd_mm"] == pytest.approx(both.mean())
+    assert scores["msd_mm"] == pytest.approx(both.max())
+
+
+def test_distances_are_symmetric():
+    truth, predicted = two_blobs(0)
+    one, other = distances(truth, predicted, ANISOTROPIC), distances(predicted, truth, ANISOTROPIC)
+    assert one == pytest.approx(other)
+
+
+def test_air_around_both_changes_nothing():
+    truth, predicted = two_blobs(0)
+    padded = distances(np.pad(truth, 5), np.pad(predicted, 5), ANISOTROPIC)
+    assert padded == pytest.approx(distances(truth, predicted, ANISOTROPIC))
+
+
+def test_equal_masks_are_at_distance_0():
+    truth, _ = two_blobs(0)
+    assert distances(truth, truth, ANISOTROPIC) == {"asd_mm": 0, "msd_mm": 0}
+
+
+@pytest.mark.parametrize(("truth", "predicted"), [(True, False), (False, True), (False, False)])
+def test_an_empty_mask_has_no_distance(truth, predicted):
+    scores = distances(voxel(4, 4, 4) & truth, voxel(4, 4, 4) & predicted, (1, 1, 1))
+    assert math.isnan(scores["asd_mm"])
+    assert math.isnan(scores["msd_mm"])
+
+
+def test_masks_of_bytes_count_as_masks():
+    truth, predicted = two_blobs(0)
+    of_bytes = distances(truth.astype(np.uint8), predicted.astype(np.uint8), ANISOTROPIC)
+    assert of_bytes == distances(truth, predicted, ANISOTROPIC)
+
+
+def test_masks_of_two_shapes_are_refused():
+    with pytest.raises(ValueError, match="shape"):
+        surface_distances(voxel(1, 1, 1), voxel(1, 1, 1)[1:], (1, 1, 1))

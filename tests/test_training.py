@@ -1,0 +1,154 @@
+"""A run is whole or not there, resumes after being killed, and refuses what does not belong to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from femur_lib.errors import DataError
+from femur_lib.experiments import Profile
+from femur_lib.runs import load_run
+from femur_lib.training import PaperEarlyStopping, split, train
+
+PROFILE = Profile(
+    profile="tiny", grid_2d=(16, 16, 8), grid_3d=(16, 16, 8), epochs=6, first_epochs=3, patience=2, learning_rate=3e-3,
+    batch_size_2d=4, folds=2,
+)  # fmt: skip
+SCRIPT = """
+import sys
+from femur_lib.cohort import read_cohort
+from femur_lib.experiments import Profile
+from femur_lib.training import train
+train(read_cohort(sys.argv[1]), sys.argv[2], "3d-f2-l2", Profile(**{profile}), 0,
+      progress=lambda line: print(line, flush=True))
+"""
+
+
+def quiet(line: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def run(tiny_cohort, tmp_path_factory) -> Path:
+    return train(tiny_cohort, tmp_path_factory.mktemp("runs") / "run", "3d-f2-l2", PROFILE, 0, progress=quiet)
+
+
+def test_a_run_holds_the_network_the_history_and_the_record_and_nothing_else(run):
+    assert sorted(p.name for p in run.iterdir()) == ["history.csv", "model.keras", "run.json"]
+    assert not run.with_name("run.partial").exists()
+    record = json.loads((run / "run.json").read_text())
+    assert record["experiment"] == "3d-f2-l2"
+    assert record["threshold_chosen_on"] == "validation"
+    assert not set(record["training"]) & set(record["validation"])
+    assert len(pd.read_csv(run / "history.csv")) == record["epochs_trained"]
+
+
+def test_the_best_epoch_s_weights_are_kept(run, tiny_cohort):
+    history = pd.read_csv(run / "history.csv")
+    loaded = load_run(run)
+    from femur_lib.feeding import Feed, load_samples
+
+    samples = load_samples(tiny_cohort, loaded.record["validation"], loaded.grid)
+    loaded.model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")
+    accuracy = loaded.model.evaluate(Feed(samples, loaded.architecture, 1, "none", 0).dataset(), verbose=0)[1]
+    assert accuracy == pytest.approx(history.val_accuracy.max(), abs=1e-4)
+
+
+def test_a_finished_run_is_found_and_not_trained_again(run, tiny_cohort):
+    before = (run / "model.keras").stat().st_mtime_ns
+    said: list[str] = []
+    train(tiny_cohort, run, "3d-f2-l2", PROFILE, 0, progress=said.append)
+    assert said == [f"{run} is finished already"]
+    assert (run / "model.keras").stat().st_mtime_ns == before
+
+
+def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(run, tiny_cohort):
+    with pytest.raises(DataError, match=r"differs in profile\.epochs"):
+        train(tiny_cohort, run, "3d-f2-l2", PROFILE, 0, epochs=7, progress=quiet)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tiny_cohort, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("do not lose me")
+    with pytest.raises(DataError, match="no run"):
+        train(tiny_cohort, tmp_path / "mine", "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "do not lose me"
+
+
+def test_killed_in_mid_epoch_it_goes_on_and_ends_as_one_that_was_not(run, tiny_cohort, tmp_path):
+    script = SCRIPT.format(profile=repr(PROFILE.model_dump()))
+    command = [sys.executable, "-c", script, str(tiny_cohort.root), str(tmp_path / "killed")]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.startswith("epoch 3/"):
+            time.sleep(0.05)  # into the fourth epoch
+            first.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+            break
+    first.wait()
+    first.stdout.close()
+    assert not (tmp_path / "killed").exists()
+    assert (tmp_path / "killed.partial").is_dir()
+    with pytest.raises(DataError, match="unfinished"):
+        load_run(tmp_path / "killed")
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    epochs = [line.split()[1] for line in second.stdout.splitlines() if line.startswith("epoch")]
+    assert epochs[0] in ("3/6", "4/6")  # the third again if the kill came before all of it was written
+    whole, killed = pd.read_csv(run / "history.csv"), pd.read_csv(tmp_path / "killed" / "history.csv")
+    assert killed.epoch.tolist() == whole.epoch.tolist()
+    np.testing.assert_allclose(killed, whole, rtol=1e-3, atol=1e-4)
+    a, b = load_run(run), load_run(tmp_path / "killed")
+    for x, y in zip(a.model.get_weights(), b.model.get_weights(), strict=True):
+        np.testing.assert_allclose(x, y, atol=2e-3)
+    assert b.threshold == pytest.approx(a.threshold, abs=5e-3)
+
+
+def test_early_stopping_told_of_the_past_stops_where_it_would_have():
+    values = [0.5, 0.6, 0.7, 0.8, 0.8, 0.8, 0.8, 0.9]
+    settings = {"monitor": "val_accuracy", "mode": "max", "min_delta": 1e-4, "patience": 3, "start_from_epoch": 2}
+
+    def stops_after(restart: int) -> int:
+        past = pd.DataFrame({"epoch": range(restart), "val_accuracy": values[:restart]})
+        callback = PaperEarlyStopping(past, **settings)
+        callback.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+        callback.on_train_begin()
+        for epoch in range(restart, len(values)):
+            callback.on_epoch_end(epoch, {"val_accuracy": values[epoch]})
+            if callback.model.stop_training:
+                return epoch
+        return -1
+
+    assert [stops_after(k) for k in range(6)] == [stops_after(0)] * 6
+    assert stops_after(0) == 6
+
+
+def test_our_recipe_holds_the_validation_scans_out_of_every_choice(tiny_cohort, tmp_path):
+    ours = PROFILE.model_copy(update={"recipe": "ours", "epochs": 2, "flip_predictions": True})
+    record = load_run(train(tiny_cohort, tmp_path / "r", "2d-f2-l1", ours, 1, progress=quiet)).record
+    assert record["threshold_chosen_on"] == "training"
+    assert record["weights"] == "last epoch"
+
+
+def test_the_unpadded_network_trains_and_loads(tiny_cohort, tmp_path):
+    profile = PROFILE.model_copy(update={"grid_2d": (24, 24, 8), "epochs": 1})
+    loaded = load_run(train(tiny_cohort, tmp_path / "r", "2d-unpadded-f2-l1", profile, 0, progress=quiet))
+    assert loaded.model.output_shape == (None, 8, 8, 2)
+
+
+def test_all_subjects_holds_nobody_out(tiny_cohort):
+    training, validation = split(tiny_cohort, PROFILE, None)
+    assert len(training) == len(tiny_cohort.subjects)
+    assert validation == ()
+
+
+def test_a_fold_that_is_not_there_is_refused(tiny_cohort):
+    with pytest.raises(DataError, match="0 to 1"):
+        split(tiny_cohort, PROFILE, 2)
