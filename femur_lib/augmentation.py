@@ -27,7 +27,7 @@ def deform(
 
     Args:
         image: (rows, columns, slices).
-        mask: the same shape.
+        mask: of the same rows and columns.
         rng: where chance comes from.
         degrees: largest rotation.
         scale: largest change of size, as a fraction.
@@ -45,8 +45,9 @@ def deform(
     knots = rng.normal(0, elastic, (2, 8, 8))
     where += np.stack([ndimage.zoom(k, shape / 8, order=3, mode="nearest", grid_mode=True) for k in knots])
     new_image, new_mask = np.empty_like(image), np.empty_like(mask)
-    for k in range(image.shape[2]):
+    for k in range(image.shape[2]):  # a 2D network's sample has three image slices and one of the mask
         new_image[..., k] = ndimage.map_coordinates(image[..., k], where, order=1, mode="nearest")
+    for k in range(mask.shape[2]):
         soft = ndimage.map_coordinates(mask[..., k].astype(np.float32), where, order=1, mode="constant")
         new_mask[..., k] = soft >= 0.5
     return new_image, new_mask

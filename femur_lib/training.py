@@ -50,6 +50,13 @@ class PaperEarlyStopping(keras.callbacks.EarlyStopping):
         for row in self.past.to_dict("records"):
             self.on_epoch_end(int(row["epoch"]), row)
 
+    def had_stopped(self, model: keras.Model) -> bool:
+        """Whether the past epochs end where training was to stop: it was killed after that, with the run not done."""
+        model.stop_training = False
+        self.set_model(model)
+        self.on_train_begin()
+        return model.stop_training
+
 
 class EpochLine(keras.callbacks.Callback):
     """One line an epoch: loss, Dice, and the time left if every epoch were trained."""
@@ -210,22 +217,26 @@ def _fit(
         EpochLine(progress, profile.epochs),
     ]
     watch = "val_accuracy"
+    early: PaperEarlyStopping | None = None
     if profile.recipe == "paper" and validation_samples:
         best = float(past[watch].max()) if len(past) else None
+        early = PaperEarlyStopping(
+            past, monitor=watch, mode="max", min_delta=profile.min_delta, patience=profile.patience,
+            start_from_epoch=profile.first_epochs,
+        )  # fmt: skip
         callbacks += [
             keras.callbacks.ModelCheckpoint(
                 work / "best.weights.h5", watch, save_best_only=True, save_weights_only=True, mode="max",
                 initial_value_threshold=best,
             ),
-            PaperEarlyStopping(
-                past, monitor=watch, mode="max", min_delta=profile.min_delta, patience=profile.patience,
-                start_from_epoch=profile.first_epochs,
-            ),
+            early,
         ]  # fmt: skip
     # Last, so that an epoch counts as done only when everything about it has been written.
     callbacks.append(keras.callbacks.BackupAndRestore(work / "backup", double_checkpoint=True, delete_checkpoint=False))
     watch_file = work / "seconds.json"
     before = json.loads(watch_file.read_text()) if watch_file.is_file() else 0.0
+    if early is not None and early.had_stopped(model):
+        return before
     started = time.monotonic()
     callbacks.append(
         keras.callbacks.LambdaCallback(

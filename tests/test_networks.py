@@ -75,6 +75,27 @@ def test_every_bias_begins_at_a_tenth(dimensions):
         np.testing.assert_allclose(bias.numpy(), 0.1)
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_pooling_keeps_the_largest_value(dimensions):
+    x = np.arange(2.0**dimensions).reshape(1, *[2] * dimensions, 1).repeat(2, -1)
+    pooled = np.asarray(unet(Architecture(dimensions, 2, 1)).get_layer("pool0")(x))
+    np.testing.assert_array_equal(pooled.ravel(), [2**dimensions - 1] * 2)
+
+
+@pytest.mark.parametrize("normalisation", [None, "batch"])
+def test_every_convolution_but_the_last_is_rectified(normalisation):
+    model = unet(Architecture(2, 4, 1, normalisation=normalisation))
+    if normalisation is None:
+        randomise(model)
+    maps = [layer.output for layer in model.layers if layer.name.endswith("_relu") or layer.name == "up0"]
+    x = np.random.default_rng(0).normal(size=(1, 16, 16, 3)).astype(np.float32)
+    rectified = keras.Model(model.input, maps).predict_on_batch(x)
+    assert len(rectified) == 7
+    for m in rectified:
+        assert m.min() == 0
+        assert m.max() > 0
+
+
 def test_kernels_begin_as_xavier_says():
     kernel = unet(Architecture(2, 16, 1)).get_layer("down0_conv2").kernel.numpy()
     limit = np.sqrt(6 / (2 * 9 * 16))
