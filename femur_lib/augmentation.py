@@ -54,7 +54,7 @@ def deform(
 
 
 def change_intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another scanner on another day: gamma, a smooth coil field, contrast, noise; z-scored again at the end."""
+    """Another scanner on another day: gamma, a smooth coil field, contrast, noise; z-scored again before the noise."""
     low, high = image.min(), image.max()
     unit = ((image - low) / (high - low)) ** np.exp(rng.uniform(-0.4, 0.4))
     knots = np.exp(rng.normal(0, 0.15, (3, 3, 2)))

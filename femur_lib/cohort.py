@@ -211,11 +211,13 @@ Add = Callable[[str, str, str, str, Volume, np.ndarray], None]
 
 
 @contextmanager
-def new_cohort(out: str | os.PathLike, name: str, source: str, **description: object) -> Iterator[Add]:
+def new_cohort(
+    out: str | os.PathLike, name: str, source: str, report: list[dict] | None = None, **description: object
+) -> Iterator[Add]:
     """Write a cohort that appears at ``out`` whole or not at all.
 
     Yields a function ``add(subject, patient, side, group, image, mask)``. Files go to a folder beside ``out``, which
-    takes its name when the block ends without an error.
+    takes its name when the block ends without an error. ``report``, filled in the block, becomes import_report.tsv.
 
     Raises:
         DataError: ``out`` exists already and is not an empty folder.
@@ -233,6 +235,10 @@ def new_cohort(out: str | os.PathLike, name: str, source: str, **description: ob
     def add(subject: str, patient: str, side: str, group: str, image: Volume, mask: np.ndarray) -> None:
         if not re.fullmatch(r"sub-[A-Za-z0-9]+", subject):
             raise ValueError(f"a subject is named sub- and letters or digits (BIDS), got {subject!r}")
+        if subject in (row[0] for row in rows):
+            raise ValueError(f"{subject} is in the cohort already")
+        if mask.shape != image.array.shape:
+            raise ValueError(f"{subject}: a mask of shape {mask.shape} for an image of shape {image.array.shape}")
         write_volume(image_path(partial, subject), image.array, image.affine)
         write_volume(mask_path(partial, subject), mask.astype(np.uint8), image.affine)
         rows.append((subject, patient, side, group))
@@ -242,6 +248,8 @@ def new_cohort(out: str | os.PathLike, name: str, source: str, **description: ob
         if not rows:
             raise DataError(source, "no usable scan", "at least one", "Check the folder.")
         pd.DataFrame(rows, columns=COLUMNS).to_csv(partial / "participants.tsv", sep="\t", index=False)
+        if report:
+            pd.DataFrame(report).to_csv(partial / "import_report.tsv", sep="\t", index=False)
         about = {
             "Name": name,
             "BIDSVersion": "1.10.0",

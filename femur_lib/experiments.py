@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from femur_lib.errors import DataError
 from femur_lib.volumes import Grid
@@ -64,8 +64,12 @@ class Profile(BaseModel):
 
     profile: str
     subjects: int = Field(86, ge=4, description="synthetic hips to make where no cohort is given")
-    grid_2d: tuple[int, int, int] = Field((512, 512, 48), description="rows, columns, slices of 2D networks")
-    grid_3d: tuple[int, int, int] = Field((256, 256, 48), description="rows, columns, slices of 3D networks")
+    grid_2d: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (512, 512, 48), description="rows, columns, slices of 2D networks"
+    )
+    grid_3d: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (256, 256, 48), description="rows, columns, slices of 3D networks"
+    )
     features_divisor: int = Field(1, ge=1, description="every network has this many times fewer maps")
     recipe: Literal["paper", "ours"] = Field("paper", description="see femur_lib.training")
     epochs: int = Field(200, ge=1, description="at most this many")

@@ -41,7 +41,7 @@ class WeightedCrossEntropy(keras.losses.Loss):
 
     def get_config(self):
         """What is needed to build it again."""
-        return {**super().get_config(), "background": self.background, "femur": self.femur}
+        return {"name": self.name, "background": self.background, "femur": self.femur}
 
 
 @keras.saving.register_keras_serializable("femur_lib")
@@ -62,6 +62,10 @@ class DiceCrossEntropy(keras.losses.Loss):
         cross_entropy = -ops.mean(ops.log(ops.clip(true_class, EPSILON, 1.0)))
         dice = (2 * ops.sum(femur * p) + 1) / (ops.sum(femur) + ops.sum(p) + 1)
         return ops.reshape(cross_entropy + 1 - dice, (1,))
+
+    def get_config(self):
+        """What is needed to build it again."""
+        return {"name": self.name}
 
 
 @keras.saving.register_keras_serializable("femur_lib")

@@ -45,6 +45,14 @@ class Architecture:
             raise ValueError("the paper's 3D networks are padded; an unpadded 3D one is not built here")
         if not self.padded and self.dilation_rates != (1,):
             raise ValueError("a dilated centre needs padded convolutions: its branches must have one size")
+        if (
+            not self.dilation_rates
+            or min(self.dilation_rates) < 1
+            or len(set(self.dilation_rates)) < len(self.dilation_rates)
+        ):
+            raise ValueError(f"dilation rates are whole numbers from 1, each once, got {self.dilation_rates}")
+        if not 0 <= self.in_plane_levels <= (self.levels if self.dimensions == 3 else 0):
+            raise ValueError(f"in_plane_levels is 0 to the number of levels, in 3D only, got {self.in_plane_levels}")
         if self.normalisation not in (None, "batch", "group"):
             raise ValueError(f'normalisation is "batch", "group" or None, got {self.normalisation!r}')
 

@@ -25,6 +25,7 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
+from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage
 
 from femur_lib.errors import DataError
@@ -37,7 +38,7 @@ class Volume:
     """Voxels and their place in the patient.
 
     ``array`` has three axes; ``affine`` (4 x 4) sends voxel indices to millimetres in the scanner's frame, whose
-    axes grow to the patient's right-to-left, posterior-to-anterior and inferior-to-superior directions (RAS).
+    axes grow to the patient's right, to the front and to the head (RAS).
     """
 
     array: np.ndarray
@@ -72,7 +73,7 @@ def _open(path: Path) -> nib.Nifti1Pair:
         raise DataError(path, "no such file", "a NIfTI file (.nii or .nii.gz)", "Check the path.")
     try:
         image = nib.load(path)
-    except (ImageFileError, EOFError, OSError, zlib.error) as error:
+    except (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, zlib.error) as error:
         raise DataError(path, f"a file that cannot be read ({error})", "a NIfTI file", "Copy it again.") from None
     if not isinstance(image, nib.Nifti1Pair):
         raise DataError(path, f"a {type(image).__name__}", "a NIfTI file (.nii or .nii.gz)", "Convert it.")
@@ -95,7 +96,7 @@ def _open(path: Path) -> nib.Nifti1Pair:
 def _numbers(path: Path, image: nib.Nifti1Pair) -> np.ndarray:
     try:
         array = image.get_fdata(dtype=np.float32, caching="unchanged")
-    except (EOFError, OSError, ValueError, zlib.error) as error:
+    except (EOFError, OSError, TypeError, ValueError, zlib.error) as error:
         raise DataError(path, f"damaged voxel data ({error})", "a complete file", "Copy it again.") from None
     return array.reshape(image.shape[:3])
 
@@ -131,7 +132,7 @@ def read_labels(path: str | os.PathLike) -> Volume:
     image = _open(path)
     array = _numbers(path, image)
     whole = np.rint(array)
-    if not np.array_equal(whole, array):  # NaN is unequal to itself, so it is caught here as well
+    if not np.isfinite(array).all() or not np.array_equal(whole, array):
         raise DataError(path, "values that are not whole numbers", "labels", "Give a label image, not probabilities.")
     kind = np.uint8 if whole.min() >= 0 and whole.max() <= 255 else np.int32
     return Volume(whole.astype(kind), image.affine)
@@ -252,6 +253,8 @@ def resample_in_plane(stack: np.ndarray, rows: int, columns: int, order: int = 3
 def z_score(array: np.ndarray) -> np.ndarray:
     """Subtract the volume's mean and divide by its standard deviation (float32)."""
     array = np.asarray(array, np.float32)
+    if array.min() == array.max():
+        raise DataError("the slices to be seen", "one value in every voxel", "an image", "Check the scan.")
     return (array - array.mean()) / array.std()
 
 
@@ -264,8 +267,8 @@ def to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:
 def mask_to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:
     """The mask that goes with :func:`to_grid`; uint8 0 and 1.
 
-    Resampled linearly and cut at one half, which puts the border where nearest neighbour would put it for whole
-    factors, without its half-pixel stairs for others.
+    Resampled linearly and cut at one half; a pixel that is covered by exactly half counts as femur. Unlike nearest
+    neighbour this shifts the border nowhere.
     """
     stack = stack[..., central_slices(stack.shape[2], grid.slices)].astype(np.float32)
     return (resample_in_plane(stack, grid.rows, grid.columns, order=1) >= 0.5).astype(np.uint8)

@@ -51,6 +51,13 @@ def test_a_deformed_mask_stays_on_its_image():
         np.testing.assert_array_equal(new_mask, new_image >= 0.5)
 
 
+def test_the_mask_of_one_slice_is_deformed_as_its_three_slices_are():
+    _, mask = random_hip(shape=(24, 20, 1))
+    new_image, new_mask = deform(mask.astype(np.float32).repeat(3, 2), mask, rngs()[0])
+    assert new_image.shape == (24, 20, 3)
+    np.testing.assert_array_equal(new_mask, new_image[..., 1:2] >= 0.5)
+
+
 def test_a_deformation_of_nothing_changes_nothing():
     image, mask = random_hip()
     new_image, new_mask = deform(image, mask, rngs()[0], degrees=0, scale=0, shift=0, elastic=0)

@@ -46,7 +46,7 @@ class Pelvis:
         return affine
 
 
-def make_pelvis(seed: int, slices: int, tilt=(0, 0, 0), mirrored=False, speck=False) -> Pelvis:
+def make_pelvis(seed: int, slices: int, tilt=(0, 0, 0), mirrored=False, speck=None) -> Pelvis:
     """Femora are balls 95 mm to either side, the right one larger; label 2 is the bone that they touch."""
     rng = np.random.default_rng(seed)
     directions = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # coronal: to the left, down, back
@@ -63,8 +63,8 @@ def make_pelvis(seed: int, slices: int, tilt=(0, 0, 0), mirrored=False, speck=Fa
     labels[(abs(x) < 80) & (abs(z) < 40)] = 2
     labels[(x + 95) ** 2 + (z + 60) ** 2 + y**2 < 45**2] = 1
     labels[(x - 95) ** 2 + (z + 60) ** 2 + y**2 < 35**2] = 1
-    if speck:
-        labels[np.unravel_index(np.argmin((x + 95) ** 2 + (z + 160) ** 2 + y**2), size)] = 1
+    if speck is not None:  # one voxel of femur that is none, so many mm to the left and upwards
+        labels[np.unravel_index(np.argmin((x - speck[0]) ** 2 + (z - speck[1]) ** 2 + y**2), size)] = 1
     image = (rng.integers(0, 100, size) + 400 * (labels > 0)).astype(np.uint16)
     return Pelvis(image, labels, directions, np.array([3.0, -200.0, 50.0]) - middle)
 
@@ -72,8 +72,8 @@ def make_pelvis(seed: int, slices: int, tilt=(0, 0, 0), mirrored=False, speck=Fa
 def three_pelves() -> list[Pelvis]:
     return [
         make_pelvis(1, 5),
-        make_pelvis(2, 6, tilt=(6, 0, 4), mirrored=True, speck=True),
-        make_pelvis(3, 5, tilt=(0, -5, 0)),
+        make_pelvis(2, 6, tilt=(6, 0, 4), mirrored=True, speck=(-95, -160)),
+        make_pelvis(3, 5, tilt=(0, -5, 0), speck=(20, 100)),  # outside the box of either hip
     ]
 
 
@@ -282,7 +282,7 @@ def test_specks_are_removed_and_reported(imported):
     assert report.set_index("participant_id").removed.to_dict() == {
         "sub-case01R": 0, "sub-case01L": 0,
         "sub-case02R": 1, "sub-case02L": 0,
-        "sub-case03R": 0, "sub-case03L": 0,
+        "sub-case03R": 0, "sub-case03L": 1,
     }  # fmt: skip
     pd.testing.assert_frame_equal(pd.read_csv(out / "import_report.tsv", sep="\t"), report)
 

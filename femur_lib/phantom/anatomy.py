@@ -40,14 +40,14 @@ def draw_hip(rng: np.random.Generator, fracture: bool) -> Hip:
     def near(mean: float, sd: float, spread: float = 2.0) -> float:
         return float(mean + sd * np.clip(rng.standard_normal(), -spread, spread))
 
-    head = near(21.6, 1.0)
+    head = near(21.6, 0.9)
     size = head / 21.6
     return Hip(
         head_radius=head,
         neck_shaft_angle=near(125, 5),
         anteversion=near(10, 5),
         offset=near(41 * size, 3),
-        neck_radius=near(14.0 * size, 0.6),
+        neck_radius=near(13.8 * size, 0.5),
         shaft_radius=near(13.6 * size, 0.6),
         cortex=near(0.88 if fracture else 1.0, 0.08),
         joint_space=near(3.8, 0.6),

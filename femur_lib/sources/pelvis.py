@@ -13,6 +13,7 @@ Two layouts are read:
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ def _nifti_cases(source: Path) -> Iterator[Case]:
     for image_file in sorted(source.glob("*_image.nii.gz")):
         name = image_file.name.removesuffix("_image.nii.gz")
         label_file = image_file.with_name(f"{name}_labels.nii.gz")
+        name = re.sub(r"[^A-Za-z0-9]", "", name)
         image, labels = read_volume(image_file), read_labels(label_file)
         check_same_grid(label_file, labels, image_file, image)
         yield Case(name, to_stack(image), to_stack(labels).array)
@@ -71,15 +73,17 @@ def read_dicom_folder(folder: Path) -> Volume:
             folder, "DICOM files, but no pydicom", "the extra 'dicom'", 'pip install "femur-lib[dicom]"'
         ) from None
     files = sorted(folder.glob("*.dcm"))
+    if len(files) < 2:
+        raise DataError(folder, f"{len(files)} .dcm files", "a series", "Download again.")
     try:
         slices = [pydicom.dcmread(file) for file in files]
         arrays = [s.pixel_array * float(s.get("RescaleSlope", 1)) + float(s.get("RescaleIntercept", 0)) for s in slices]
         origins = np.array([s.ImagePositionPatient for s in slices], float)
         directions = np.array([s.ImageOrientationPatient for s in slices], float)
         between_rows, between_columns = map(float, slices[0].PixelSpacing)
-    except (pydicom.errors.InvalidDicomError, AttributeError, EOFError, OSError, ValueError) as error:
+    except (pydicom.errors.InvalidDicomError, AttributeError, EOFError, OSError, RuntimeError, ValueError) as error:
         raise DataError(folder, f"a DICOM file that cannot be used ({error})", "MR slices", "Download again.") from None
-    if len({a.shape for a in arrays}) != 1 or np.ptp(directions, axis=0).max() > 1e-3 or len(files) < 2:
+    if len({a.shape for a in arrays}) != 1 or np.ptp(directions, axis=0).max() > 1e-3:
         raise DataError(folder, "slices of different size or direction", "one series", "Keep one series a folder.")
     steps = np.diff(origins, axis=0)
     if np.abs(steps - steps.mean(0)).max() > 0.1:
@@ -92,6 +96,15 @@ def read_dicom_folder(folder: Path) -> Volume:
     affine[:3, 2] = to_ras @ steps.mean(0)
     affine[:3, 3] = to_ras @ origins[0]
     return Volume(np.stack([a.T for a in arrays], axis=-1).astype(np.float32), affine)
+
+
+def _read_npy(file: Path, what: str) -> np.ndarray:
+    if not file.is_file():
+        raise DataError(file, "no such file", what, "Download the masks again.")
+    try:
+        return np.load(file, allow_pickle=False)
+    except (EOFError, OSError, ValueError) as error:
+        raise DataError(file, f"a file that cannot be read ({error})", what, "Download it again.") from None
 
 
 def _dicom_cases(source: Path) -> Iterator[Case]:
@@ -109,10 +122,7 @@ def _dicom_cases(source: Path) -> Iterator[Case]:
         image = read_dicom_folder(folder)
         files = [masks / f"2d_scan_{first + k:04d}.npy" for k in range(image.array.shape[2])]
         first += len(files)
-        for file in files:
-            if not file.is_file():
-                raise DataError(file, "no such file", f"a mask of {folder.name}", "Download the masks again.")
-        labels = np.stack([np.load(file, allow_pickle=False) for file in files], axis=-1)
+        labels = np.stack([_read_npy(file, f"a mask of {folder.name}") for file in files], axis=-1)
         if labels.shape != image.array.shape:
             raise DataError(folder, f"masks of shape {labels.shape}", f"{image.array.shape}", "Download again.")
         yield Case(
@@ -179,12 +189,12 @@ def import_pelvis(
     Returns:
         A data frame: participant, voxels kept, voxels removed, whether the femur touches the box's top or sides.
     """
-    report = []
+    report: list[dict] = []
     description = {
         "License": "images CC BY 4.0; masks: none stated, not for redistribution",
         "Attribution": CITATION,
     }
-    with new_cohort(out, "CPTAC-UCEC hips", "pelvic_project", **description) as add:
+    with new_cohort(out, "CPTAC-UCEC hips", "pelvic_project", report, **description) as add:
         for case in cases(source):
             for side in "RL":
                 subject = f"sub-{case.name}{side}"
@@ -207,6 +217,4 @@ def import_pelvis(
                     }
                 )
                 progress(f"{subject}: {report[-1]['voxels']} voxels, {report[-1]['removed']} specks removed")
-    table = pd.DataFrame(report)
-    table.to_csv(Path(out) / "import_report.tsv", sep="\t", index=False)
-    return table
+    return pd.DataFrame(report)
