@@ -161,13 +161,14 @@ def _predict(a) -> None:
 
 
 def _score(a) -> None:
+    from femur_lib.files import whole
     from femur_lib.prediction import score_files, truth_paths
 
     if a.out.exists() and not a.overwrite:
         raise DataError(a.out, "a file there already", "nothing", "Choose another name, or pass --overwrite.")
     table = score_files(truth_paths(a.truth), a.predictions)
-    a.out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(a.out, index=False, float_format="%.6g")
+    with whole(a.out) as half_written:
+        table.to_csv(half_written, index=False, float_format="%.6g")
     _say(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     means = table.drop(columns="participant_id")
     _say("mean ± sd: " + ", ".join(f"{c} {means[c].mean():.3f} ± {means[c].std():.3f}" for c in means))

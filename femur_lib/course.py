@@ -8,6 +8,7 @@ import pandas as pd
 
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.experiments import Profile, load_profile
+from femur_lib.files import whole
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def evaluated(space: Workspace, run, progress=print) -> pd.DataFrame:
     if not table.is_file():
         scans = scans_of_cohort(space.cohort, leave_out=run.record["training"])
         predict_files(run, scans, run.folder / "predictions", overwrite=True, progress=progress)
-        half_written = table.with_name(".scores.csv")
-        score_files(truth_paths(space.cohort.root), run.folder / "predictions").to_csv(half_written, index=False)
-        half_written.replace(table)
+        scores = score_files(truth_paths(space.cohort.root), run.folder / "predictions")
+        with whole(table) as half_written:
+            scores.to_csv(half_written, index=False)
     return pd.read_csv(table)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from femur_lib.files import whole
 from femur_lib.volumes import Volume, to_stack
 
 # Blue and orange stay apart for every kind of colour vision (Okabe and Ito).
@@ -27,11 +28,9 @@ SCORES = {
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 90) -> Path:
     """Write a figure as PNG, whole or not at all, and close it."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half_written = path.with_name(f".{os.getpid()}-{path.name}")
-    figure.savefig(half_written, dpi=dpi, format="png", metadata={"Software": None})
+    with whole(path) as half_written:
+        figure.savefig(half_written, dpi=dpi, format="png", metadata={"Software": None})
     plt.close(figure)
-    os.replace(half_written, path)
     return path
 
 

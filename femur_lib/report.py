@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from femur_lib.errors import DataError
 from femur_lib.figures import SCORES, box_plots, learning_curves
+from femur_lib.files import whole
 from femur_lib.prediction import SUFFIXES
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
@@ -31,7 +32,8 @@ summary { cursor: pointer; } dt { font-weight: 600; } dd { margin: 0 0 .4rem 1re
 on simple shapes; they say nothing about how well a network would do on patients, and they are not the paper's.</p>{% endif %}
 <h2>Scores on scans that were not trained on</h2>
 {% if summary %}{{ summary | safe }}
-<p>Mean ± standard deviation over the scans; worst Dice beside it. Measured on each scan's own grid.</p>
+<p>Mean ± standard deviation over the scans; worst Dice beside it. Measured on each scan's own grid. In the recipe
+"paper" these scans also stopped the training and chose the threshold, as in the paper, which is optimistic.</p>
 <img alt="Box plots of Dice, precision and recall of each network, one dot a scan" src="{{ boxes }}">
 {% else %}<p>No run here has been scored yet: <code>femur predict</code>, then <code>femur score</code> into the run's folder.</p>{% endif %}
 <h2>Training</h2>
@@ -139,8 +141,6 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
         curves=_embed_figure(learning_curves(histories)),
         runs=runs,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    half_written = out.with_name(f".{os.getpid()}-{out.name}")
-    half_written.write_text(page, encoding="utf-8")
-    os.replace(half_written, out)
+    with whole(out) as half_written:
+        half_written.write_text(page, encoding="utf-8")
     return out

@@ -22,6 +22,7 @@ import femur_lib
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile, parse_experiment
+from femur_lib.files import whole
 from femur_lib.networks import Architecture, unet
 from femur_lib.volumes import Grid
 
@@ -119,9 +120,8 @@ def data_hash(cohort: Cohort, subjects: Sequence[str]) -> str:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON, whole or not at all."""
-    half_written = path.with_name(f".{path.name}.{os.getpid()}")
-    half_written.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(half_written, path)
+    with whole(path) as half_written:
+        half_written.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:

@@ -29,6 +29,7 @@ from nibabel.spatialimages import HeaderDataError
 from scipy import ndimage
 
 from femur_lib.errors import DataError
+from femur_lib.files import whole
 
 STACK_AXES = ("I", "L", "P")
 
@@ -192,19 +193,14 @@ def write_volume(path: str | os.PathLike, array: np.ndarray, affine: np.ndarray)
     or a date) is carried along. Booleans become uint8.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     if array.dtype == bool:
         array = array.astype(np.uint8)
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
-    half_written = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    with whole(path) as half_written:
         nib.save(image, half_written)
-        os.replace(half_written, path)
-    finally:
-        half_written.unlink(missing_ok=True)
     return path
 
 
