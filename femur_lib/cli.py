@@ -4,7 +4,6 @@ Nothing heavy is imported before a verb is known, so that help and mistakes answ
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,13 @@ Segment the proximal femur in MR images, step by step:
 
 A cohort is a folder of scans and masks (data/README.md). Bring your own with `femur import`.
 """
+
+
+def _pictures_to_files() -> None:
+    """Draw without a screen. For this process alone: notebooks started from it show their figures."""
+    import matplotlib
+
+    matplotlib.use("agg")
 
 
 def _say(line: object = "") -> None:
@@ -157,6 +163,7 @@ def _predict(a) -> None:
         scans = scans_of_cohort(cohort, leave_out=seen)
         if not scans:
             raise DataError(a.cohort, "no scan that the run was not trained on", "some", "Pass --subjects all.")
+    _pictures_to_files()
     predict_files(run, scans, a.out, a.threshold, a.largest_component, a.overwrite, _say)
 
 
@@ -177,13 +184,13 @@ def _score(a) -> None:
 def _report(a) -> None:
     from femur_lib.report import write_report
 
+    _pictures_to_files()
     _say(f"report: {write_report(a.runs, a.out)}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 if it went well, 1 for bad input (said in one line), 2 for a wrong command line."""
     a = _parser().parse_args(arguments)
-    os.environ.setdefault("MPLBACKEND", "Agg")  # pictures go to files, never to a window
     try:
         a.run(a)
     except (DataError, FloatingPointError) as error:
