@@ -109,8 +109,7 @@ class Feed:
     def dataset(self):
         """The same as a ``tf.data.Dataset`` that prepares the next batches while the network works.
 
-        Not by ``from_generator``: in TensorFlow 2.21 that tells the C library to give back every large block of
-        memory at once, and a 3D training step then takes three times as long on a CPU.
+        A batch is computed from its number, so nothing is carried over from one epoch to the next.
         """
         import tensorflow as tf
 
