@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,10 @@ def data_hash(cohort: Cohort, subjects: Sequence[str]) -> str:
         digest.update(name.encode())
         for file in (subject.image, subject.mask):
             raw = file.read_bytes()
-            digest.update(gzip.decompress(raw) if file.suffix == ".gz" else raw)
+            try:
+                digest.update(gzip.decompress(raw) if file.suffix == ".gz" else raw)
+            except (EOFError, OSError, zlib.error) as error:
+                raise DataError(file, f"damaged data ({error})", "a complete file", "Copy it again.") from None
     return digest.hexdigest()
 
 
