@@ -1,15 +1,25 @@
 """Widgets: the figures of :mod:`femur_lib.figures` with sliders. Each is preceded by a static figure in the course."""
 
+import io
+
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import display
+from matplotlib.figure import Figure
 
 from femur_lib.figures import grey_limits, show_slice
 from femur_lib.scores.overlap import overlap
 from femur_lib.volumes import Volume, to_stack
 
 AXES = {"coronal": 2, "sagittal": 1, "axial": 0}
+
+
+def _png(figure: Figure) -> bytes:
+    """A figure as PNG. An Image widget, unlike an Output one, sends no messages that papermill could wait for."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def slice_viewer(image: Volume, truth: Volume | None = None, predicted: Volume | None = None) -> widgets.Widget:
@@ -20,7 +30,7 @@ def slice_viewer(image: Volume, truth: Volume | None = None, predicted: Volume |
     direction = widgets.ToggleButtons(options=list(AXES), description="plane")
     number = widgets.IntSlider(description="slice", continuous_update=True)
     contours = widgets.Checkbox(value=True, description="contours")
-    output = widgets.Output()
+    output = widgets.Image(format="png")
 
     def fit(change=None) -> None:
         size = stack.array.shape[AXES[direction.value]]
@@ -33,10 +43,7 @@ def slice_viewer(image: Volume, truth: Volume | None = None, predicted: Volume |
         down, across = (s for i, s in enumerate(spacing) if i != axis)
         figure, ax = plt.subplots(figsize=(5, 5))
         show_slice(ax, np.take(stack.array, number.value, axis), *take, limits=limits, aspect=down / across)
-        output.clear_output(wait=True)
-        with output:
-            display(figure)
-        plt.close(figure)
+        output.value = _png(figure)
 
     fit()
     direction.observe(fit, "value")
@@ -54,7 +61,7 @@ def threshold_viewer(image: Volume, truth: Volume, probability: Volume, start: f
     slider = widgets.FloatSlider(
         value=start, min=0.0, max=0.999, step=0.001, readout_format=".3f", description="threshold"
     )
-    words, output = widgets.HTML(), widgets.Output()
+    words, output = widgets.HTML(), widgets.Image(format="png")
 
     def draw(change=None) -> None:
         mask = p > slider.value
@@ -69,10 +76,7 @@ def threshold_viewer(image: Volume, truth: Volume, probability: Volume, start: f
             limits=limits,
             aspect=stack.spacing_mm[0] / stack.spacing_mm[1],
         )
-        output.clear_output(wait=True)
-        with output:
-            display(figure)
-        plt.close(figure)
+        output.value = _png(figure)
 
     slider.observe(draw, "value")
     draw()
