@@ -14,7 +14,7 @@ from femur_lib.errors import DataError
 INTRODUCTION = """\
 Segment the proximal femur in MR images, step by step:
 
-  femur phantom hips --subjects 12 --profile quick     make synthetic hips to try everything on
+  femur phantom hips --subjects 12 --size quick        make synthetic hips to try everything on
   femur check hips                                     look a cohort over before any work
   femur train hips run --experiment 3d-f8-l3 --profile quick --fold 0
   femur predict run --cohort hips --out run/predictions
@@ -47,11 +47,13 @@ def _parser() -> argparse.ArgumentParser:
         p.set_defaults(run=run)
         return p
 
-    p = verb("phantom", _phantom, "Make a cohort of synthetic hips, with exact masks.", "No download, no patient: good for trying things; results on them say nothing about patients.")  # fmt: skip
+    p = verb("phantom", _phantom, "Make a cohort of synthetic hips, with an expert's and exact masks.", "No download, no patient: good for trying things; results on them say nothing about patients.\nStopped, even killed, it goes on when started again.")  # fmt: skip
     p.add_argument("out", type=Path, help="a new folder")
     p.add_argument("--subjects", type=int, default=12, help="how many hips (paper: 86)")
-    p.add_argument("--profile", default="quick", choices=["quick", "workshop", "paper"], help="96x96x30, 128x128x40 or 512x512x60 voxels")  # fmt: skip
+    p.add_argument("--size", default="quick", choices=["quick", "workshop", "paper"], help="96x96x30, 128x128x40 or 512x512x60 voxels")  # fmt: skip
+    p.add_argument("--difficulty", default="usual", choices=["easy", "usual", "hard"], help="what makes the task hard, from noise to the expert's errors")  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="the same seed makes the same hips")
+    p.add_argument("--workers", type=int, default=0, help="processes; 0: one a core, or one where the cohort is small")
 
     imports = verbs.add_parser("import", help="Make a cohort from scans you have.").add_subparsers(
         required=True, metavar="SOURCE"
@@ -107,7 +109,9 @@ def _phantom(a) -> None:
 
     if a.subjects < 1:
         raise DataError("--subjects", str(a.subjects), "at least 1", "Ask for more.")
-    make_cohort(a.out, a.subjects, a.profile, a.seed, _say)
+    if a.workers < 0:
+        raise DataError("--workers", str(a.workers), "0 or more", "Leave it out for one a core.")
+    make_cohort(a.out, a.subjects, a.size, a.seed, a.difficulty, a.workers, _say)
 
 
 def _import_pelvis(a) -> None:

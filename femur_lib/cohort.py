@@ -230,37 +230,51 @@ def new_cohort(
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[dict[str, object]] = []
 
     def add(subject: str, patient: str, side: str, group: str, image: Volume, mask: np.ndarray) -> None:
-        if not re.fullmatch(r"sub-[A-Za-z0-9]+", subject):
-            raise ValueError(f"a subject is named sub- and letters or digits (BIDS), got {subject!r}")
-        if subject in (row[0] for row in rows):
+        if subject in (row["participant_id"] for row in rows):
             raise ValueError(f"{subject} is in the cohort already")
-        if mask.shape != image.array.shape:
-            raise ValueError(f"{subject}: a mask of shape {mask.shape} for an image of shape {image.array.shape}")
-        write_volume(image_path(partial, subject), image.array, image.affine)
-        write_volume(mask_path(partial, subject), mask.astype(np.uint8), image.affine)
-        rows.append((subject, patient, side, group))
+        write_hip(partial, subject, image, mask)
+        rows.append(dict(zip(COLUMNS, (subject, patient, side, group), strict=True)))
 
     try:
         yield add
         if not rows:
             raise DataError(source, "no usable scan", "at least one", "Check the folder.")
-        pd.DataFrame(rows, columns=COLUMNS).to_csv(partial / "participants.tsv", sep="\t", index=False)
         if report:
             pd.DataFrame(report).to_csv(partial / "import_report.tsv", sep="\t", index=False)
-        about = {
-            "Name": name,
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "raw",
-            "GeneratedBy": [{"Name": "femur_lib", "Version": femur_lib.__version__}],
-            "Source": source,
-            **description,
-        }
-        (partial / "dataset_description.json").write_text(json.dumps(about, indent=2) + "\n")
+        write_tables(partial, rows, name, source, **description)
         if out.exists():
             out.rmdir()
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_hip(root: Path, subject: str, image: Volume, mask: np.ndarray) -> None:
+    """Write one subject's scan and mask where a cohort keeps them.
+
+    Raises:
+        ValueError: a name that BIDS does not allow, or a mask of another shape than the image.
+    """
+    if not re.fullmatch(r"sub-[A-Za-z0-9]+", subject):
+        raise ValueError(f"a subject is named sub- and letters or digits (BIDS), got {subject!r}")
+    if mask.shape != image.array.shape:
+        raise ValueError(f"{subject}: a mask of shape {mask.shape} for an image of shape {image.array.shape}")
+    write_volume(image_path(root, subject), image.array, image.affine)
+    write_volume(mask_path(root, subject), mask.astype(np.uint8), image.affine)
+
+
+def write_tables(root: Path, rows: list[dict[str, object]], name: str, source: str, **description: object) -> None:
+    """Write a cohort's participants.tsv (the four columns and any others) and its dataset_description.json."""
+    pd.DataFrame(rows).to_csv(root / "participants.tsv", sep="\t", index=False)
+    about = {
+        "Name": name,
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "raw",
+        "GeneratedBy": [{"Name": "femur_lib", "Version": femur_lib.__version__}],
+        "Source": source,
+        **description,
+    }
+    (root / "dataset_description.json").write_text(json.dumps(about, indent=2) + "\n")

@@ -43,7 +43,7 @@ def workspace(
         from femur_lib.phantom.cohort import SIZES, make_cohort
 
         size = settings.profile if settings.profile in SIZES else "quick"
-        make_cohort(folder, settings.subjects, size, settings.seed, progress)
+        make_cohort(folder, settings.subjects, size, settings.seed, progress=progress)
     return Workspace(settings, read_cohort(folder), runs)
 
 

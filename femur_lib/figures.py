@@ -1,15 +1,18 @@
 """The course's figures, one function each. All take stacks or volumes as read, and return a matplotlib figure."""
 
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from femur_lib.files import whole
 from femur_lib.volumes import Volume, to_stack
@@ -23,14 +26,29 @@ SCORES = {
     "asd_mm": "ASD [mm]",
     "msd_mm": "MSD [mm]",
 }
+# A synthetic hip's exact labels, from 0: colour and meaning.
+ANATOMY = (
+    ("0.93", "soft tissue, air"),
+    (TRUTH, "femur: the mask"),
+    ("#0072B2", "rest of the femur"),
+    ("#CC79A7", "pelvis"),
+)
+RECEIVING = ("received", "chemical shift", "slab profile", "fold-over", "k-space", "noise")  # the scanner's steps
+
+
+def png(figure: Figure, dpi: int = 90) -> bytes:
+    """A figure as PNG, for a widget or a page; closes it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi, format="png", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
 
 
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 90) -> Path:
     """Write a figure as PNG, whole or not at all, and close it."""
     path = Path(path)
     with whole(path) as half_written:
-        figure.savefig(half_written, dpi=dpi, format="png", metadata={"Software": None})
-    plt.close(figure)
+        half_written.write_bytes(png(figure, dpi))
     return path
 
 
@@ -108,23 +126,85 @@ def overlay_page(image: Volume, predicted: Volume | None, truth: Volume | None, 
 
 
 def contact_sheet(
-    scans: Sequence[tuple[str, Volume, Volume]], columns: int = 6, predicted: Sequence[Volume] = ()
+    scans: Iterable[tuple[str, Volume, Volume]], columns: int = 6, predicted: Iterable[Volume] = ()
 ) -> Figure:
-    """The slice with most femur of each scan: name, image, true mask, and a predicted one if there is one.
+    """The slice with most femur of each scan: title, image, true mask, and a predicted one if there is one.
 
-    Patients' right is on the left.
+    Patients' right is on the left. From a generator, scans are read one at a time: a whole cohort needs no more
+    memory than one of them.
     """
-    rows = -(-len(scans) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.6 * rows), layout="constrained", squeeze=False)
+    guesses, panels = iter(predicted), []
+    for title, image, mask in scans:
+        stack, true, volume = to_stack(image), to_stack(mask).array, next(guesses, None)
+        k = int(true.sum((0, 1)).argmax())
+        guess = None if volume is None else to_stack(volume).array[..., k].copy()
+        aspect = stack.spacing_mm[0] / stack.spacing_mm[1]
+        panels.append((title, stack.array[..., k].copy(), true[..., k].copy(), guess, aspect))
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.4 * rows), layout="constrained", squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
-    for number, (ax, (name, image, mask)) in enumerate(zip(axes.flat, scans, strict=False)):
-        stack, true = to_stack(image), to_stack(mask).array
-        k = int(true.sum((0, 1)).argmax())
-        guess = to_stack(predicted[number]).array[..., k] if predicted else None
-        show_slice(ax, stack.array[..., k], true[..., k], guess, aspect=stack.spacing_mm[0] / stack.spacing_mm[1])
-        ax.set_title(name, fontsize=8)
-    _legend(figure, True, bool(predicted))
+    for ax, (title, picture, true, guess, aspect) in zip(axes.flat, panels, strict=False):
+        show_slice(ax, picture, true, guess, aspect=aspect)
+        ax.set_title(title, fontsize=8)
+    _legend(figure, True, any(panel[3] is not None for panel in panels))
+    return figure
+
+
+def show_anatomy(ax: Axes, labels: np.ndarray) -> None:
+    """Draw a slice of a synthetic hip's exact labels, (rows, columns), in the colours of ``ANATOMY``."""
+    colours = ListedColormap([colour for colour, _ in ANATOMY])
+    ax.imshow(labels, cmap=colours, norm=BoundaryNorm(np.arange(len(ANATOMY) + 1) - 0.5, len(ANATOMY)))
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def show_change(ax: Axes, image: np.ndarray, before: np.ndarray) -> None:
+    """Draw what a step did to a slice: red is brighter than before, blue darker; each has a scale of its own."""
+    change = np.asarray(image, float) - before
+    most = float(np.percentile(np.abs(change), 99.8))
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if most < 1e-3:
+        ax.imshow(np.zeros_like(change), cmap="RdBu_r", vmin=-1, vmax=1)
+        ax.text(0.5, 0.5, "no change\nin this slice", ha="center", va="center", transform=ax.transAxes, fontsize=9)
+        return
+    ax.imshow(change, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+    ax.set_xlabel(f"full colour: ± {most:.2g}", fontsize=8)
+
+
+def scan_steps(steps: Mapping[str, np.ndarray]) -> Figure:
+    """A synthetic scan taken apart (:func:`femur_lib.phantom.scanner.taken_apart`): every step, and what it changed.
+
+    Above, what there is to receive, and the coils that receive it; in the middle, the scan as it grows; below, what
+    each step changed. All grey pictures share one window. The outer side of the hip is on the right.
+    """
+    made = [name for name in steps if name in RECEIVING]
+    given = [name for name in steps if name not in RECEIVING]
+    columns = max(len(made), len(given) + 1)
+    figure, axes = plt.subplots(3, columns, figsize=(2.25 * columns, 7.9), layout="constrained")
+    for ax in axes.flat:
+        ax.axis("off")
+    white = float(np.percentile(steps[made[-1]], 98.5))
+    for number, name in enumerate([*given, *made], start=1):
+        row, column = (0, number - 1) if name in given else (1, number - 1 - len(given))
+        ax = axes[row, column]
+        ax.axis("on")
+        ax.set_title(f"{number}  {name}", fontsize=10)
+        if name == "anatomy":
+            show_anatomy(ax, steps[name])
+            continue
+        show_slice(ax, steps[name], limits=(0, white))
+        if name == "coils" and np.ptp(steps[name]) > 0.1:
+            ax.clabel(ax.contour(steps[name], np.arange(0.2, 3, 0.2), colors=PREDICTED), fontsize=8)
+        if name in made:
+            before = "fat + water" if name == "received" else made[column - 1]
+            axes[2, column].axis("on")
+            axes[2, column].set_title(f"{number} less {[*given, *made].index(before) + 1}", fontsize=9)
+            show_change(axes[2, column], steps[name], steps[before])
+    patches = [Patch(facecolor=colour, edgecolor="0.6", label=label) for colour, label in ANATOMY]
+    axes[0, -1].legend(handles=patches, loc="center", frameon=False, title="1  anatomy", fontsize=8)
+    axes[2, 0].set_ylabel("red: brighter, blue: darker", fontsize=9)
     return figure
 
 

@@ -26,6 +26,10 @@ class Architecture:
             for scans whose slices are much thicker than their pixels.
         normalisation: ours, not the paper's: "batch", "group" (one group a map) or None between each convolution
             and its ReLU.
+        isotropic_dilation: whether rates of a 3D network act across slices too, not only within them.
+        relu_logits: a mistake on purpose, for teaching: ReLU before the softmax, as in related code. A probability
+            can then not fall below that of a logit of 0.
+        centre_crop: another: copied maps of an unpadded network cropped about their middle, not by geometry.
     """
 
     dimensions: int
@@ -35,6 +39,9 @@ class Architecture:
     dilation_rates: tuple[int, ...] = (1,)
     in_plane_levels: int = 0
     normalisation: str | None = None
+    isotropic_dilation: bool = False
+    relu_logits: bool = False
+    centre_crop: bool = False
 
     def __post_init__(self):
         if self.dimensions not in (2, 3):
@@ -53,6 +60,10 @@ class Architecture:
             raise ValueError(f"dilation rates are whole numbers from 1, each once, got {self.dilation_rates}")
         if not 0 <= self.in_plane_levels <= (self.levels if self.dimensions == 3 else 0):
             raise ValueError(f"in_plane_levels is 0 to the number of levels, in 3D only, got {self.in_plane_levels}")
+        if self.isotropic_dilation and self.dimensions == 2:
+            raise ValueError("isotropic_dilation is about the slices of a 3D network; this one is 2D")
+        if self.centre_crop and self.padded:
+            raise ValueError("centre_crop is about unpadded networks; a padded one crops nothing")
         if self.normalisation not in (None, "batch", "group"):
             raise ValueError(f'normalisation is "batch", "group" or None, got {self.normalisation!r}')
 
@@ -139,7 +150,7 @@ def unet(architecture: Architecture, size: tuple[int, int] | None = None) -> ker
         if size is None:
             raise ValueError("an unpadded network needs the size of its input")
         shape = size
-        crops = list(zip(*(unpadded_geometry(n, a.levels).crops for n in size), strict=True))
+        crops = list(zip(*(_crops(n, a) for n in size), strict=True))
     x = inputs = keras.Input((*shape, CHANNELS_2D if a.dimensions == 2 else 1), name="image")
 
     copied = []
@@ -160,8 +171,18 @@ def unet(architecture: Architecture, size: tuple[int, int] | None = None) -> ker
         x = layers.Concatenate(name=f"copy{level}")([skip, x])
         x = _two_convolutions(x, a, level, "up")
     x = _convolution(x, a, 2, kernel=1, name="logits")
+    if a.relu_logits:
+        x = layers.Activation("relu", name="relu_logits")(x)
     outputs = layers.Activation("softmax", dtype="float32", name="probability")(x)
     return keras.Model(inputs, outputs, name=f"unet{a.dimensions}d")
+
+
+def _crops(size: int, a: Architecture) -> tuple[tuple[int, int], ...]:
+    """Pixels (start, end) to cut from each level's copied map, along one axis."""
+    crops = unpadded_geometry(size, a.levels).crops
+    if a.centre_crop:
+        return tuple(((start + end) // 2, start + end - (start + end) // 2) for start, end in crops)
+    return crops
 
 
 def _layer(kind: str, a: Architecture):
@@ -218,6 +239,7 @@ def _centre(x, a: Architecture):
     x = _block(x, a, maps, kernel, "centre_conv1")
     branches = []
     for rate in a.dilation_rates:
-        dilation = (rate, rate) if a.dimensions == 2 else (rate, rate, 1)
+        across = rate if a.isotropic_dilation else 1
+        dilation = (rate, rate) if a.dimensions == 2 else (rate, rate, across)
         branches.append(_block(x, a, maps, kernel, f"centre_rate{rate}", dilation))
     return branches[0] if len(branches) == 1 else layers.Concatenate(name="centre")(branches)

@@ -1,18 +1,15 @@
 """One page that tells what was trained on what, how well it did, and shows every segmentation. A single HTML file."""
 
 import base64
-import io
 import json
 import os
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from jinja2 import Environment
-from matplotlib.figure import Figure
 
 from femur_lib.errors import DataError
-from femur_lib.figures import SCORES, box_plots, learning_curves
+from femur_lib.figures import SCORES, box_plots, learning_curves, png
 from femur_lib.files import whole
 from femur_lib.prediction import SUFFIXES
 
@@ -66,13 +63,6 @@ def find_runs(folder: str | os.PathLike) -> list[Path]:
 
 def _embed(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def _embed_figure(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=90, format="png")
-    plt.close(figure)
-    return _embed(buffer.getvalue())
 
 
 def _table(frame: pd.DataFrame) -> str:
@@ -137,8 +127,8 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
     page = PAGE.render(
         synthetic=synthetic,
         summary=summarise(scores).to_html(index=False, border=0) if scores else None,
-        boxes=_embed_figure(box_plots(scores)) if scores else None,
-        curves=_embed_figure(learning_curves(histories)),
+        boxes=_embed(png(box_plots(scores))) if scores else None,
+        curves=_embed(png(learning_curves(histories))),
         runs=runs,
     )
     with whole(out) as half_written:

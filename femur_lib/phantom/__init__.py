@@ -1,10 +1,14 @@
 """Synthetic hips: a parametric proximal femur in its surroundings, imaged by the FLASH signal equation.
 
-A first, simple cohort, so that everything runs without a download and against a truth that is known exactly. Shapes
-are simple and numbers few; results on these hips say whether the code works, never how well it would do on patients.
+Everything runs on them without a download, and they are the only hips whose true geometry is known. Results on them
+say whether a method works and how methods compare; they are never results on patients.
 
-* ``anatomy`` draws a hip's shape parameters and gives the distance of every point to its surfaces;
-* ``tissue`` says how bright each tissue is;
-* ``scanner`` turns both into a scan: partial volume, coil sensitivity, noise;
-* ``cohort`` makes many and writes them as a cohort on disk.
+* ``parameters`` names every number that makes one scan differ from another, and the knobs of difficulty;
+* ``subject`` draws them: 86 women, 36 with a fracture;
+* ``shapes``, ``femur`` and ``surroundings`` turn them into distances to surfaces, ``field`` carries these to pixels;
+* ``tissue`` says how bright each tissue is, ``texture`` gives marrow and muscle their strands;
+* ``body`` lays a subject out, ``painting`` paints her slices on a ``canvas``, fat and water apart, ``bones`` among
+  them with their labels;
+* ``scanner`` adds coils, chemical shift, fold-over, ringing and noise, and takes a scan apart for looking at;
+* ``cohort`` makes many, side by side, and writes them to disk.
 """

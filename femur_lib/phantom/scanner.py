@@ -1,99 +1,203 @@
-"""From shapes and tissues to a scan: partial volume, trabecular texture, coil sensitivity, noise."""
+"""From a painted slice to what the scanner delivers: coils, chemical shift, slab, fold-over, k-space, noise."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft
 
-from femur_lib.phantom import anatomy
-from femur_lib.phantom.anatomy import Hip
-from femur_lib.phantom.tissue import signal
-from femur_lib.volumes import Volume
+from femur_lib.phantom.body import lay_out
+from femur_lib.phantom.bones import Labels
+from femur_lib.phantom.canvas import Canvas
+from femur_lib.phantom.field import FIELD_OF_VIEW_MM, Field
+from femur_lib.phantom.painting import paint
+from femur_lib.phantom.parameters import Person, Protocol
+from femur_lib.phantom.shapes import smooth_step
+from femur_lib.phantom.tissue import BANDWIDTH_HZ, FAT_SHIFT_HZ
 
-FIELD_OF_VIEW_MM = (
-    119.8,
-    119.8,
-    90.0,
-)  # rows, columns, slices: 512 x 0.234 mm and 60 x 1.5 mm (paper, Dataset)
+# Centres of surface coils (mm from the centre of the field: lateral, front, up) [A]: in front, at the side, behind.
+LOOPS = (
+    *((x, 95, z) for x in (-60, 0, 55) for z in (-60, 20, 80)),
+    *((110, 30, z) for z in (-60, 20, 80)),
+    *((x, -115, z) for x in (-60, 20) for z in (-60, 40)),
+)
+LOOP_RADIUS_MM = 45.0
 
-
-def spacing_of(shape: tuple[int, int, int]) -> tuple[float, float, float]:
-    """Millimetres a voxel when the paper's field of view is divided into ``shape``."""
-    a, b, c = (f / n for f, n in zip(FIELD_OF_VIEW_MM, shape, strict=True))
-    return a, b, c
-
-
-def stack_affine(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """The affine of a coronal stack (axes I, L, P) centred on the scanner's origin."""
-    affine = np.zeros((4, 4))
-    affine[2, 0], affine[0, 1], affine[1, 2] = (-s for s in spacing_mm)
-    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    affine[3, 3] = 1
-    return affine
+GREY_LEVELS = 200  # of fatty marrow at gain 1: noise then spans several, as in a scanner's images
 
 
-def inside(distance: np.ndarray, blur_mm: float) -> np.ndarray:
-    """How much of a voxel lies inside a surface: 1 to 0 over ``blur_mm``, so that borders show partial volume."""
-    return np.clip(0.5 - distance / blur_mm, 0, 1)
+def coil_sensitivity(field: Field, exponent: float) -> np.ndarray:
+    """How strongly the coils together receive, on the coarse grid (slices, rows, columns); mean 1 within the field.
+
+    Root of the sum of squares over loops, each falling as (r^2 + d^2)^(-3/2) with distance d: Biot-Savart on the axis
+    of a loop of radius r. ``exponent`` 0 is a perfectly even coil.
+    """
+    x, y, z = field.points(field.coarse, (0, 0, 0))
+    squares = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), np.float32)
+    for a, b, c in LOOPS:
+        reach = ((x - a) ** 2 + (y - b) ** 2 + np.float32(LOOP_RADIUS_MM**2)) + (z - c) ** 2
+        squares += 1e9 / (reach * reach * reach)
+    sensitivity = np.sqrt(squares)
+    margin = field.margin(field.coarse)
+    within = sensitivity[:, :, margin : margin + field.coarse]
+    return ((sensitivity / within.mean()) ** exponent).astype(np.float32)
 
 
-def noise_field(rng: np.random.Generator, shape: tuple[int, int, int], sigma: tuple[float, ...]) -> np.ndarray:
-    """Smooth noise with mean 0 and standard deviation 1; ``sigma`` in voxels."""
-    field = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap")
-    return field / field.std()
+def chemical_shift(fat: np.ndarray, pixels: int, strength: float = 1.0) -> np.ndarray:
+    """Fat where the scanner puts it: 2.1 of 512 rows further down, since it precesses 419 Hz slower than water."""
+    rows = strength * FAT_SHIFT_HZ / BANDWIDTH_HZ * pixels / 512
+    whole, part = int(rows), np.float32(rows % 1)
+    padded = np.pad(fat, ((whole + 1, 0), (0, 0)), mode="edge")
+    return (1 - part) * padded[1 : 1 + len(fat)] + part * padded[: len(fat)]
 
 
-def tissues(hip: Hip, shape: tuple[int, int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The noiseless brightness of every voxel, and the mask; columns grow laterally."""
-    spacing = spacing_of(shape)
-    p = anatomy.points(shape, spacing, hip)
-    blur = 1.2 * max(spacing[0], 1.0)
-    image = np.full(shape, signal("subcutaneous fat"), np.float32)
-    nearest, gap = anatomy.muscles(p)
-    muscle = inside(nearest - 6, 3) * np.clip((gap - 0.8) / 1.5, 0, 1) * inside(anatomy.skin(p, hip) + 14, 3)
-    image += muscle * (signal("muscle") - image)
-    femur, pelvis = anatomy.femur(p, hip), anatomy.pelvis(p, hip)
-    near_head = anatomy.sphere(p, (0, 0, 0), hip.head_radius + hip.joint_space)
-    image += inside(near_head, blur) * (signal("cartilage") - image)
-    grain = noise_field(rng, shape, (1.6, 0.8, 0.5))
-    dense = signal("dense trabecular marrow") * (1 + 0.10 * grain)
-    image += inside(pelvis, blur) * (signal("cortex") - image)
-    image += inside(pelvis + 1.5, blur) * (0.95 * dense - image)
-    image += inside(femur, blur) * (signal("cortex") - image)
-    # Marrow is dense in the head, sparse in the trochanters and the shaft.
-    from_head = np.clip((np.sqrt(sum(a**2 for a in p)) - 0.8 * hip.head_radius) / 30, 0, 1)
-    marrow = dense + from_head * (signal("fatty marrow") * (1 + 0.04 * grain) - dense)
-    image += inside(femur + anatomy.cortex_mm(p, hip), blur) * (marrow - image)
-    image *= inside(anatomy.skin(p, hip), blur)
-    return image, anatomy.mask(p, hip)
+def slab_profile(field: Field, strength: float = 1.0) -> np.ndarray:
+    """How strongly each slice is excited: the outer 9 mm (6 of 60 slices) fall off [A]."""
+    to_end = FIELD_OF_VIEW_MM[2] / 2 - np.abs(field.axes_mm(field.coarse)[0])
+    return (1 - strength * (1 - np.clip(smooth_step(to_end, -3.75, 8.25), 0.3, 1))).astype(np.float32)
 
 
-def coil_field(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """How strongly the surface coils receive: brighter on the side, and in front or at the back; median 1."""
-    rows, columns, slices = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True)
-    slope = rng.uniform([-0.1, 0.15, -0.2], [0.1, 0.45, 0.2])
-    field = np.exp(slope[0] * rows + slope[1] * columns + slope[2] * slices + 0.15 * columns**2)
-    return (field / np.median(field)).astype(np.float32)
+def fold(image: np.ndarray, margin: int, strength: float) -> np.ndarray:
+    """The field of view, with what lies ``margin`` columns beyond it wrapped onto the other side.
+
+    It fades with distance, as coils receive less from afar: a hard edge would look like no scanner's.
+    """
+    image, left, right = image[:, margin:-margin].copy(), image[:, :margin], image[:, -margin:]
+    fade = (strength * (0.5 - 0.5 * np.cos(np.pi * (np.arange(margin) + 0.5) / margin))).astype(np.float32)
+    image[:, -margin:] += fade * left
+    image[:, :margin] += fade[::-1] * right
+    return image
 
 
-def scan(hip: Hip, shape: tuple[int, int, int], side: str, rng: np.random.Generator) -> tuple[Volume, np.ndarray]:
-    """One scan and its exact mask, as a coronal stack.
+def k_space(image: np.ndarray, ghost: float = 0.0, shutter: bool = True) -> np.ndarray:
+    """The image after sampling: corners of k-space left out (Gibbs ringing), lines uneven (ghosts along columns)."""
+    lines = fft.rfft2(image)
+    if shutter:
+        lines *= _shutter(*image.shape)
+    if ghost:
+        lines *= (1 + ghost * np.sin(2 * np.pi * np.arange(lines.shape[1]) / 3.7)).astype(np.float32)
+    return fft.irfft2(lines, s=image.shape)
+
+
+@lru_cache(maxsize=2)
+def _shutter(rows: int, columns: int) -> np.ndarray:
+    vertical, horizontal = fft.fftfreq(rows)[:, None], fft.rfftfreq(columns)[None, :]
+    return ((vertical / 0.5) ** 2 + (horizontal / 0.47) ** 2 <= 1).astype(np.float32)
+
+
+def magnitude(image: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
+    """Complex noise of standard deviation 1 / ``snr`` added, and its phase thrown away: Rician noise."""
+    parts = rng.standard_normal((2, *image.shape), np.float32)
+    parts /= np.float32(snr)
+    parts[0] += image
+    np.multiply(parts, parts, out=parts)
+    return np.sqrt(parts[0] + parts[1])
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One subject's image and truth, (slices, rows, columns), lateral to the right whatever her side."""
+
+    image: np.ndarray  # int16; fatty marrow under mean coils is at GREY_LEVELS times the protocol's gain
+    labels: np.ndarray  # uint8, exact: LABELS
+    rater: np.ndarray  # bool: the mask, as an expert drew it
+
+
+def field_of(person: Person, pixels: int, slices: int) -> Field:
+    """The field to paint for a subject: wider where something will wrap round."""
+    return Field(pixels, slices, beyond=person.protocol.fold_over > 0)
+
+
+def scan(person: Person, pixels: int, slices: int) -> Scan:
+    """Scan one subject: paint every slice and send it through the scanner.
 
     Args:
-        hip: shape parameters.
-        shape: rows, columns, slices over the paper's field of view.
-        side: "R" or "L".
-        rng: where texture, coil field and noise come from.
-
-    Returns:
-        A volume of int16-like brightness (fatty marrow about 1000), and a boolean mask.
+        person: from :func:`femur_lib.phantom.subject.draw_person`.
+        pixels: rows, and columns, of the field of view.
+        slices: of the field of view, front to back.
     """
-    image, mask = tissues(hip, shape, rng)
-    image *= coil_field(shape, rng)
-    # Noise is complex; a magnitude image of it is Rician. Thinner voxels hold less signal, but a fixed ratio keeps
-    # every size equally hard.
-    snr = 18 * np.exp(0.22 * rng.standard_normal())
-    real, imaginary = rng.standard_normal((2, *shape), np.float32) / np.float32(snr)
-    image = np.hypot(image + real, imaginary)
-    if side == "R":  # columns of a stack grow to the patient's left, so lateral is the other way on the right
-        image, mask = image[:, ::-1], mask[:, ::-1]
-    affine = stack_affine(shape, spacing_of(shape))
-    return Volume(np.round(1000 * image).astype(np.int16), affine), mask
+    field = field_of(person, pixels, slices)
+    body = lay_out(person, field)
+    coils, slab = coil_sensitivity(field, person.protocol.coil_bias), slab_profile(field, person.protocol.slab_profile)
+    # Half of the time goes into noise; this generator is the fastest of NumPy's.
+    rng = np.random.Generator(np.random.SFC64((person.seed, person.number, 4, pixels)))
+    made = Scan(*(np.empty((slices, pixels, pixels), dtype) for dtype in (np.int16, np.uint8, bool)))
+    grey = np.float32(GREY_LEVELS * person.protocol.gain)
+    for k in range(slices):
+        canvas, labels = paint(body, k)
+        received = field.enlarged(coils[k])
+        image = acquire(canvas.fat * received, canvas.water * received, field, person.protocol, slab[k], rng)
+        made.image[k] = grey * image + np.float32(0.5)
+        made.labels[k] = labels.exact
+        made.rater[k] = labels.rater
+    return made
+
+
+def acquire(
+    fat: np.ndarray, water: np.ndarray, field: Field, protocol: Protocol, slab: float, rng: np.random.Generator
+) -> np.ndarray:
+    """One slice as scanned, from its fat and water as received by the coils; (rows, columns) of the field of view."""
+    image = slab * (water + chemical_shift(fat, field.pixels, protocol.chemical_shift))
+    if field.beyond:
+        image = fold(image, field.margin(field.pixels), protocol.fold_over)
+    if protocol.gibbs or protocol.ghost:
+        image = k_space(image, protocol.ghost, protocol.gibbs)
+    return magnitude(image, protocol.snr, rng)
+
+
+def taken_apart(person: Person, k: int, pixels: int, slices: int) -> dict[str, np.ndarray]:
+    """What each step adds to slice ``k``, for looking at: images by the name of the step, in order.
+
+    Each is the whole scan with the later steps switched off, so the last is the scan itself (but for its noise, drawn
+    anew) and the difference of two neighbours is one step's doing.
+    """
+    field = field_of(person, pixels, slices)
+    return steps_of(paint(lay_out(person, field), k), field, k, person.protocol, (person.seed, person.number, 5, k))
+
+
+def steps_of(
+    painted: tuple[Canvas, Labels], field: Field, k: int, protocol: Protocol, seed: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """As :func:`taken_apart`, of a slice that is painted already, so that a scanner's settings can be tried quickly.
+
+    Args:
+        painted: slice ``k``, from :func:`femur_lib.phantom.painting.paint`.
+        field: what it was painted over; fold-over needs one that reaches ``beyond``.
+        k: which slice of the field.
+        protocol: its scanner's settings are heeded; how the patient lay and how bright tissues are is painted already.
+        seed: of the noise.
+    """
+    canvas, labels = painted
+    bare = replace(
+        protocol, snr=float("inf"), chemical_shift=0.0, slab_profile=0.0, gibbs=False, ghost=0.0, fold_over=0.0
+    )
+    margin = field.margin(field.pixels)
+    core = slice(margin, margin + field.pixels)
+    coils = field.enlarged(coil_sensitivity(field, protocol.coil_bias)[k])
+    inside = Field(field.pixels, field.slices)
+    images = {
+        "anatomy": labels.exact,
+        "signal of fat": canvas.fat[:, core],
+        "signal of water": canvas.water[:, core],
+        "fat + water": (canvas.fat + canvas.water)[:, core],
+        "coils": coils[:, core],
+    }
+    stages: dict[str, dict[str, Any]] = {
+        "received": {},
+        "chemical shift": {"chemical_shift": protocol.chemical_shift},
+        "slab profile": {"slab_profile": protocol.slab_profile},
+        "fold-over": {"fold_over": protocol.fold_over},
+        "k-space": {"gibbs": protocol.gibbs, "ghost": protocol.ghost},
+        "noise": {"snr": protocol.snr},
+    }
+    for name, switched_on in stages.items():
+        if name == "fold-over" and not protocol.fold_over:
+            continue
+        bare = replace(bare, **switched_on)
+        wide = field if bare.fold_over else inside
+        view = slice(None) if bare.fold_over else core
+        slab = slab_profile(field, bare.slab_profile)[k]
+        rng = np.random.default_rng(seed)
+        images[name] = acquire((canvas.fat * coils)[:, view], (canvas.water * coils)[:, view], wide, bare, slab, rng)
+    return images
