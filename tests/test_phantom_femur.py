@@ -120,6 +120,12 @@ def test_masks_are_in_one_piece(dozen):
     assert [ndimage.label(labels == 1, np.ones((3, 3, 3)))[1] for *_, labels in dozen] == [1] * 12
 
 
+def test_an_island_of_marrow_at_the_cut_is_no_part_of_the_mask():
+    """In this woman the lesser trochanter's marrow comes out of the cut apart from the shaft's."""
+    body = lay_out(draw_person(0, 12), Field(PIXELS, 30))
+    assert ndimage.label(labels_of(body, range(30)) == 1, np.ones((3, 3, 3)))[1] == 1
+
+
 def test_masks_lie_in_the_central_48_slices(dozen):
     inside = [np.sum(labels[6:54] == 1) / np.sum(labels == 1) for *_, labels in dozen]
     assert min(inside) >= 0.99
@@ -138,6 +144,12 @@ def test_the_pelvis_keeps_clear_of_the_femur(dozen):
     for _, body, _ in dozen:
         assert (body.pelvis_voxels[body.femur <= 0.9] > 0).all()
         assert (body.pelvis_voxels < 0).sum() > 1000
+
+
+def test_a_worn_joint_still_leaves_a_millimetre_between_the_bones():
+    person = draw_person(0, 0)
+    body = lay_out(replace(person, hip=replace(person.hip, joint_space=0.2)), Field(PIXELS, 30))
+    assert (body.pelvis_voxels[body.femur <= 0.9] > 0).all()
 
 
 def test_cortex_surrounds_the_mask_in_every_slice():

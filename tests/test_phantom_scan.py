@@ -1,11 +1,12 @@
 """Synthetic hips, images: how bright tissues are, what is painted, and what the scanner does to it."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from femur_lib.phantom import femur, surroundings, texture
+from femur_lib.phantom import femur, surroundings
 from femur_lib.phantom.body import lay_out
 from femur_lib.phantom.field import Field
 from femur_lib.phantom.painting import paint
@@ -27,11 +28,11 @@ from femur_lib.phantom.subject import draw_person
 from femur_lib.phantom.tissue import TISSUES, Tissue, bone_attenuation, flash, signals
 
 # A scanner without faults: what it delivers is what was painted.
-PERFECT = {"snr": np.inf, "coil_bias": 0.0, "chemical_shift": 0.0, "slab_profile": 0.0, "gibbs": False}
+PERFECT: dict[str, Any] = {"snr": np.inf, "coil_bias": 0.0, "chemical_shift": 0.0, "slab_profile": 0.0, "gibbs": False}
 PERFECT |= {"ghost": 0.0, "fold_over": 0.0, "gain": 1.0}
 
 
-def woman(k: int = 1, hip: dict | None = None, **protocol: object) -> Person:
+def woman(k: int = 1, hip: dict | None = None, **protocol: Any) -> Person:
     person = draw_person(4, k)
     return replace(person, hip=replace(person.hip, **hip or {}), protocol=replace(person.protocol, **protocol))
 
@@ -73,7 +74,7 @@ def test_more_bone_is_darker_and_marrow_with_few_trabeculae_is_near_one():
 def test_muscle_fat_and_cartilage_are_as_bright_as_the_equation_says():
     """Medians, away from borders and where the fat's slow cloud is near 0; a wide joint has room for such a place."""
     hip = {"marbling": 0.0, "joint_space": 8.0, "soft_tissue": 45.0}
-    person = woman(hip=hip, **PERFECT | {"gain": 20.0, "flip_degrees": 27.0, "muscle_t1_ms": 1100.0})
+    person = woman(1, hip, **PERFECT | {"gain": 20.0, "flip_degrees": 27.0, "muscle_t1_ms": 1100.0})
     field = Field(192, 30)
     body, k = lay_out(person, field), head_slice(person, field)
     canvas, _ = paint(body, k)
@@ -97,38 +98,6 @@ def test_muscle_fat_and_cartilage_are_as_bright_as_the_equation_says():
         expected = density * np.sin(a) * (1 - e1) / (1 - np.cos(a) * e1) * np.exp(-4.92 / t2)
         assert chosen.sum() > 30
         assert np.median(image[chosen]) * marrow == pytest.approx(expected, rel=0.02)
-
-
-# --- texture
-
-
-def test_splines_add_up_to_one_everywhere():
-    at = np.linspace(-45, 45, 61)
-    np.testing.assert_allclose(texture.spline_matrix(at, -45, 45, 7).sum(1), 1, rtol=1e-6)
-
-
-def test_smooth_noise_is_of_unit_size_and_the_same_field_however_finely_it_is_sampled():
-    room, knots, coarse, fine = (45, 60, 60), (5, 6, 6), np.arange(-40.0, 41, 4), np.arange(-40.0, 41, 2)
-    some, more = (texture.smooth_field(np.random.default_rng(3), (a,) * 3, room, knots) for a in (coarse, fine))
-    np.testing.assert_allclose(more[::2, ::2, ::2], some, atol=1e-5)
-    assert more.std() == pytest.approx(1, abs=0.1)
-    assert abs(more.mean()) < 0.1
-
-
-def test_strands_are_of_unit_size_at_the_paper_s_resolution_longer_than_wide_and_fade_in_larger_voxels():
-    tile = texture.strands(0.234, 1.5)
-    assert tile.std() == pytest.approx(1, abs=0.01)
-    wide, long = ((np.roll(tile, n, axis) * tile).mean() for n, axis in ((10, 1), (4, 2)))  # 1.2 mm each
-    assert long > 0.5 > wide
-    assert texture.strands(1.25, 3.0).std() < 0.5
-
-
-def test_the_tile_of_strands_repeats_without_end():
-    tile = texture.strands(0.234, 1.5)
-    across, along = np.float32([3.5, 85.5, 400.5]) * np.float32(0.117), np.float32([7.5, 200.5, 0.5]) * np.float32(0.3)
-    again = texture.at(tile, across + np.float32(512 * 0.117), along + np.float32(256 * 0.3), 2 + 32 * 1.5)
-    np.testing.assert_array_equal(texture.at(tile, across, along, 2.0), again)
-    assert np.ptp(again) > 0
 
 
 # --- painting
@@ -171,7 +140,7 @@ def test_soft_tissue_painted_at_half_resolution_is_the_same_tissue():
     person = woman()
     coarse, fine = (painted(person, Field(n, 30), 20) for n in (256, 512))
     halved = fine.reshape(256, 2, 256, 2).mean((1, 3))
-    assert np.median(np.abs(halved - coarse)) < 0.02
+    assert np.abs(halved - coarse).mean() < 0.015
     assert halved.mean() == pytest.approx(coarse.mean(), rel=0.01)
 
 
@@ -269,7 +238,7 @@ def test_what_lies_beyond_one_side_appears_on_the_other_and_fades():
 
 
 def test_no_noise_leaves_the_magnitude():
-    image = np.float32([[-2, 0], [3, 4]])
+    image = np.array([[-2, 0], [3, 4]], np.float32)
     np.testing.assert_allclose(magnitude(image, np.inf, np.random.default_rng(0)), np.abs(image))
 
 

@@ -1,16 +1,16 @@
-"""Synthetic hips, geometry: solid shapes, the field that carries them to pixels, and the femur's landmarks."""
+"""Synthetic hips, geometry: solid shapes, the field that carries them to pixels, texture, the femur's landmarks."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from femur_lib.phantom import femur, shapes
+from femur_lib.phantom import femur, shapes, texture
 from femur_lib.phantom.field import FIELD_OF_VIEW_MM, Field, exact, interpolation, voxel_widths
 from femur_lib.phantom.parameters import Hip, Protocol
 
 
-def points(*where: tuple[float, float, float]) -> shapes.Points:
+def points(*where: shapes.Vector) -> shapes.Points:
     x, y, z = np.array(where, np.float32).T
     return x, y, z
 
@@ -30,7 +30,7 @@ def test_a_rod_grows_evenly_from_one_end_to_the_other():
 
 
 def test_an_ellipsoid_s_distance_is_true_near_its_surface():
-    axes = np.eye(3)[[1, 2, 0]]  # the radii belong to these axes in their order: y, z, x
+    axes = list(np.eye(3)[[1, 2, 0]])  # the radii belong to these axes in their order: y, z, x
     got = shapes.ellipsoid(points((9.2, 0, 0), (0, 4.9, 0), (0, 0, 7)), (0, 0, 0), axes, (5, 7, 9))
     np.testing.assert_allclose(got, [0.2, -0.1, 0], atol=0.01)
 
@@ -57,7 +57,7 @@ def test_shapes_stay_in_single_precision():
     for distance in (
         shapes.sphere(p, np.ones(3), 2.0),
         shapes.capsule(p, np.zeros(3), np.ones(3), 2.0, 3.0),
-        shapes.ellipsoid(p, np.zeros(3), turn, (1, 2, 3)),
+        shapes.ellipsoid(p, np.zeros(3), list(turn), (1, 2, 3)),
         femur.surface(shapes.turned(p, turn), hip),
         femur.cortex_mm(p, hip),
     ):
@@ -91,12 +91,12 @@ def test_interpolation_reproduces_a_line_to_the_very_edges(margin):
 
 
 def test_interpolation_is_off_by_at_most_a_64th_of_a_cell_where_sizes_do_not_divide():
-    field = Field(512, 30)
-    off = interpolation(512, 96) @ field.axes_mm(96)[2] - field.axes_mm(512)[2]
+    field = Field(200, 30)
+    off = interpolation(200, 96) @ field.axes_mm(96)[2] - field.axes_mm(200)[2]
     assert np.abs(off).max() <= FIELD_OF_VIEW_MM[0] / 96 / 64 + 1e-4
 
 
-@pytest.mark.parametrize("field", [Field(128, 1), Field(512, 1), Field(512, 1, beyond=True)])
+@pytest.mark.parametrize("field", [Field(200, 1), Field(512, 1), Field(512, 1, beyond=True)])
 def test_carrying_a_distance_to_the_pixels_rounds_nothing(field):
     """Then no order of additions, and so no machine, can move a mask's border."""
     columns = field.coarse + 2 * field.margin(field.coarse)
@@ -119,6 +119,38 @@ def test_a_surface_along_the_slices_fades_over_a_slice_and_one_across_them_over_
     upright = np.broadcast_to(z[None, :, None], (60, 96, 96))
     np.testing.assert_allclose(voxel_widths(flat, field), 1.5 + 0.05, rtol=1e-5)
     np.testing.assert_allclose(voxel_widths(upright, field), 0.624 + 0.05, rtol=1e-5)
+
+
+# --- texture
+
+
+def test_splines_add_up_to_one_everywhere():
+    at = np.linspace(-45, 45, 61)
+    np.testing.assert_allclose(texture.spline_matrix(at, -45, 45, 7).sum(1), 1, rtol=1e-6)
+
+
+def test_smooth_noise_is_of_unit_size_and_the_same_field_however_finely_it_is_sampled():
+    room, knots, coarse, fine = (45, 60, 60), (5, 6, 6), np.arange(-40.0, 41, 4), np.arange(-40.0, 41, 2)
+    some, more = (texture.smooth_field(np.random.default_rng(3), (a,) * 3, room, knots) for a in (coarse, fine))
+    np.testing.assert_allclose(more[::2, ::2, ::2], some, atol=1e-5)
+    assert more.std() == pytest.approx(1, abs=0.1)
+    assert abs(more.mean()) < 0.1
+
+
+def test_strands_are_of_unit_size_at_the_paper_s_resolution_longer_than_wide_and_fade_in_larger_voxels():
+    tile = texture.strands(0.234, 1.5)
+    assert tile.std() == pytest.approx(1, abs=0.01)
+    wide, long = ((np.roll(tile, n, axis) * tile).mean() for n, axis in ((10, 1), (4, 2)))  # 1.2 mm each
+    assert long > 0.5 > wide
+    assert texture.strands(1.25, 3.0).std() < 0.5
+
+
+def test_the_tile_of_strands_is_read_in_millimetres_and_repeats_without_end():
+    tile = texture.strands(0.234, 1.5)
+    across, along = np.array([3.5, 85.5, 400.5]) * 0.117, np.array([7.5, 200.5, 0.5]) * 0.3
+    there = tile[1, [3, 85, 400], [7, 200, 0]]
+    np.testing.assert_array_equal(texture.at(tile, across, along, 2.0), there)
+    np.testing.assert_array_equal(texture.at(tile, across + 512 * 0.117, along + 256 * 0.3, 2 + 32 * 1.5), there)
 
 
 # --- the femur as it is drawn
