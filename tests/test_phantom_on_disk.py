@@ -249,6 +249,7 @@ def test_a_folder_of_something_else_is_never_written_over(tmp_path):
     with pytest.raises(DataError, match="already"):
         make_cohort(tmp_path / "mine", 1)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]  # no lock is left behind
 
 
 @pytest.mark.parametrize(("settings", "message"), IMPOSSIBLE)

@@ -82,10 +82,12 @@ def make_cohort(
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = out.with_name(f".{out.name}.lock")
     # Two processes that want the same cohort, a notebook and a terminal: the second waits and finds it made.
-    with FileLock(lock):
-        if not _is_made(out, recipe):
-            _make(out, recipe, DIFFICULTIES[difficulty], workers, progress)
-    lock.unlink(missing_ok=True)
+    try:
+        with FileLock(lock):
+            if not _is_made(out, recipe):
+                _make(out, recipe, DIFFICULTIES[difficulty], workers, progress)
+    finally:
+        lock.unlink(missing_ok=True)
     return read_cohort(out)
 
 

@@ -146,8 +146,8 @@ def shaft_radius(down: np.ndarray, hip: Hip) -> np.ndarray:
 def cortex_mm(p: Points, hip: Hip) -> np.ndarray:
     """Thickness of the cortex, in the femur's frame.
 
-    Head 0.9, neck 0.8 above to 3.0 below, greater trochanter 1.1, shaft 5.4 mm 45 mm below the neck's base and 0.8 more
-    medially. Order [S] PMC7336874, values [A].
+    Head 0.9, neck 0.8 above to 1.5 (3.0 at its base) below, greater trochanter 1.1,
+    shaft 5.4 mm 45 mm below the neck's base and 0.8 more medially. Order [S] PMC7336874, values [A].
     """
     mark = landmarks(hip)
     t = along(p, mark.neck)

@@ -2,7 +2,8 @@
 
 Distances to surfaces are smooth, so they are computed on a coarse grid of 1.25 mm and interpolated. The interpolation
 is exact arithmetic: distances are multiples of 1/128, weights of 1/32, so that every product and sum fits a float32
-without rounding and a mask is the same, bit for bit, whatever order a machine adds in.
+without rounding, whatever order a machine adds in. Masks are then the same on any machine but where the distances
+themselves, computed before rounding, fall on either side of a half: one pixel of an expert's mask in 40 women at 512.
 """
 
 from dataclasses import dataclass
