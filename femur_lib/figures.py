@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from femur_lib.files import whole
+from femur_lib.phantom.scanner import RECEIVING
 from femur_lib.volumes import Volume, to_stack
 
 # Blue and orange stay apart for every kind of colour vision (Okabe and Ito).
@@ -33,7 +34,6 @@ ANATOMY = (
     ("#0072B2", "rest of the femur"),
     ("#CC79A7", "pelvis"),
 )
-RECEIVING = ("received", "chemical shift", "slab profile", "fold-over", "k-space", "noise")  # the scanner's steps
 
 
 def png(figure: Figure, dpi: int = 90) -> bytes:

@@ -26,7 +26,7 @@ summary { cursor: pointer; } dt { font-weight: 600; } dd { margin: 0 0 .4rem 1re
 </style></head><body>
 <h1>Femur segmentation: report</h1>
 {% if synthetic %}<p class="note">These scans are synthetic. The numbers show that the code works and how the methods compare
-on simple shapes; they say nothing about how well a network would do on patients, and they are not the paper's.</p>{% endif %}
+on drawn hips; they say nothing about how well a network would do on patients, and they are not the paper's.</p>{% endif %}
 <h2>Scores on scans that were not trained on</h2>
 {% if summary %}{{ summary | safe }}
 <p>Mean ± standard deviation over the scans; worst Dice beside it. Measured on each scan's own grid. In the recipe

@@ -10,12 +10,12 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 
-from femur_lib.figures import RECEIVING, grey_limits, png, show_anatomy, show_change, show_slice
+from femur_lib.figures import grey_limits, png, show_anatomy, show_change, show_slice
 from femur_lib.phantom.body import lay_out
 from femur_lib.phantom.field import Field
 from femur_lib.phantom.painting import paint
 from femur_lib.phantom.parameters import Person
-from femur_lib.phantom.scanner import steps_of
+from femur_lib.phantom.scanner import RECEIVING, steps_of
 from femur_lib.scores.overlap import overlap
 from femur_lib.volumes import Volume, to_stack
 

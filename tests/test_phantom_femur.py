@@ -20,7 +20,7 @@ PIXELS, SLICES = 96, 60
 def labels_of(body: Body, slices: range) -> np.ndarray:
     """Exact labels of some slices: bones alone, on an empty canvas, since soft tissue has no label."""
     pixels = body.field.pixels
-    return np.stack([paint_bones(body, k, Canvas(pixels, pixels)).exact for k in slices])
+    return np.stack([paint_bones(body, k, Canvas.blank(pixels, pixels)).exact for k in slices])
 
 
 Measured = tuple[Person, Body, np.ndarray]
@@ -192,7 +192,7 @@ def test_experts_agree_with_the_exact_mask_as_far_as_their_border_error_allows()
     for k in (1, 2):
         for border in table:
             body = lay_out(replace(draw_person(5, k), rater_border_mm=border, rater_cut_mm=0.0), field)
-            labels = [paint_bones(body, s, Canvas(96, 96)) for s in range(7, 53, 3)]
+            labels = [paint_bones(body, s, Canvas.blank(96, 96)) for s in range(7, 53, 3)]
             exact, rater = np.stack([s.exact for s in labels]) == 1, np.stack([s.rater for s in labels])
             dice.append(2 * (exact & rater).sum() / (exact.sum() + rater.sum()))
     np.testing.assert_allclose(np.mean(np.reshape(dice, (2, 6)), 0), list(table.values()), atol=0.01)
@@ -203,7 +203,7 @@ def test_an_expert_without_error_draws_the_exact_mask_and_one_who_cuts_lower_dra
     masks = []
     for cut in (0.0, 4.0):
         body = lay_out(replace(draw_person(5, 1), rater_border_mm=0.0, rater_cut_mm=cut), field)
-        labels = [paint_bones(body, k, Canvas(96, 96)) for k in range(20, 40)]
+        labels = [paint_bones(body, k, Canvas.blank(96, 96)) for k in range(20, 40)]
         masks.append((np.stack([s.exact for s in labels]) == 1, np.stack([s.rater for s in labels])))
     np.testing.assert_array_equal(*masks[0])
     rows = [np.flatnonzero(rater.any((0, 2)))[-1] for _, rater in masks]

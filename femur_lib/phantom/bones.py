@@ -26,39 +26,34 @@ def paint_bones(body: Body, k: int, canvas: Canvas) -> Labels:
     """Paint pelvis and femur over a slice, at full resolution, and say where they are."""
     field = body.field
     labels = Labels(np.zeros(canvas.fat.shape, np.uint8), np.zeros(canvas.fat.shape, bool))
-    rows, columns = field.weights(field.pixels)
+
+    def fine(coarse: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:
+        return field.enlarged(coarse[k], box=box)
+
     above = field.axes_mm(field.pixels)[1][:, None]
     box = box_of(body.pelvis_voxels[k], 1, field, field.pixels)
     if box:
         part = canvas.part(box)
-
-        def fine(coarse: np.ndarray, box: tuple[slice, slice] = box) -> np.ndarray:
-            return rows[box[0]] @ coarse[k] @ columns[:, box[1]]
-
-        surface = fine(body.pelvis_voxels)
+        surface = fine(body.pelvis_voxels, box)
         labels.exact[box][surface < 0] = 3
         part.cover(occupancy(surface, 1))
-        _pelvic_marrow(part, occupancy(fine(body.pelvic_marrow_voxels), 1), fine(body.septa), body, k, box)
+        _pelvic_marrow(part, occupancy(fine(body.pelvic_marrow_voxels, box), 1), fine(body.septa, box), body, k, box)
     box = box_of(np.minimum(body.femur_voxels, body.rater_voxels)[k], 1, field, field.pixels)
     if box:
         part = canvas.part(box)
-
-        def fine(coarse: np.ndarray, box: tuple[slice, slice] = box) -> np.ndarray:
-            return rows[box[0]] @ coarse[k] @ columns[:, box[1]]
-
-        surface, marrow = fine(body.femur_voxels), fine(body.marrow_voxels)
+        surface, marrow = fine(body.femur_voxels, box), fine(body.marrow_voxels, box)
         labels.exact[box][surface < 0] = 2
         labels.exact[box][(marrow < 0) & (above[box[0]] > body.cut_mm)] = 1
-        labels.rater[box] = (fine(body.rater_voxels) < 0) & (above[box[0]] > body.rater_cut_mm)
+        labels.rater[box] = (fine(body.rater_voxels, box) < 0) & (above[box[0]] > body.rater_cut_mm)
         part.cover(occupancy(surface, 1))
-        _femoral_marrow(part, occupancy(marrow, 1), fine(body.cloud), body, k, box)
+        _femoral_marrow(part, occupancy(marrow, 1), fine(body.cloud, box), body, k, box)
     margin = field.margin(field.pixels)
     core = slice(margin, margin + field.pixels)
     return Labels(labels.exact[:, core], labels.rater[:, core])
 
 
 def _places(body: Body, k: int, box: tuple[slice, slice], where: tuple[np.ndarray, ...]) -> Points:
-    """Coordinates in the hip's frame of some pixels of a box of slice ``k``, and in the image (side, depth, down)."""
+    """Where some pixels of a box of slice ``k`` lie from the head's centre, along the image's axes: side, front, up."""
     x, y, z = body.field.points(body.field.pixels, body.person.protocol.place)
     return x[0, 0, box[1]][where[1]], y[k, 0, 0], z[0, box[0], 0][where[0]]
 
@@ -108,23 +103,24 @@ def _femoral_marrow(
     if hip.cyst_radius:
         centre, *foci = body.lesion
         edge = sphere(p, centre, hip.cyst_radius) + 1.2 * cloud[where]
-        _cover(part, where, share[where] * occupancy(edge, 0.6), bright["cyst"])
+        part.cover(share[where] * occupancy(edge, 0.6), water=bright["cyst"], where=where)
         dark = np.clip(1.3 - np.abs(edge), 0, 1) * 0.9
         for focus in foci:
             dark = np.maximum(dark, 0.92 * occupancy(sphere(p, focus[:3], focus[3]), 0.8))
-        _cover(part, where, share[where] * dark, bright["calcification"])
+        part.cover(share[where] * dark, water=bright["calcification"], where=where)
     if hip.metal_radius:
-        _cover(part, where, np.clip(0.5 - sphere(p, femur.landmarks(hip).neck_base, hip.metal_radius) / 2, 0, 1), 0.0)
+        part.cover(occupancy(sphere(p, femur.landmarks(hip).neck_base, hip.metal_radius), 2), where=where)
 
 
-def _mixed_marrow(part, where, share, bone, red, bright) -> None:
+def _mixed_marrow(
+    part: Canvas,
+    where: tuple[np.ndarray, ...],
+    share: np.ndarray,
+    bone: np.ndarray,
+    red: np.ndarray,
+    bright: dict[str, float],
+) -> None:
     """Cover chosen pixels with marrow that is part fatty, part red; half of red marrow is fat."""
     fat = bone * bright["fatty marrow"] * (1 - 0.5 * red)
     water = bone * red * (bright["red marrow"] - 0.5 * bright["fatty marrow"])
-    part.fat[where] += share * (fat - part.fat[where])
-    part.water[where] += share * (water - part.water[where])
-
-
-def _cover(part: Canvas, where, share: np.ndarray, water: float) -> None:
-    part.fat[where] -= share * part.fat[where]
-    part.water[where] += share * (water - part.water[where])
+    part.cover(share, fat, water, where)

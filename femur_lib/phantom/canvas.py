@@ -1,26 +1,41 @@
 """A slice being painted."""
 
+from dataclasses import dataclass
+from types import EllipsisType
+
 import numpy as np
 
 from femur_lib.phantom.field import Field
 
+Where = tuple[np.ndarray, ...] | EllipsisType
 
+
+@dataclass(frozen=True)
 class Canvas:
-    """A slice being painted: the brightness of fat and of water at every pixel."""
+    """A slice being painted: the brightness of fat and of water at every pixel, (rows, columns)."""
 
-    def __init__(self, rows: int, columns: int):
-        self.fat, self.water = np.zeros((2, rows, columns), np.float32)
+    fat: np.ndarray
+    water: np.ndarray
 
-    def cover(self, share: np.ndarray, fat: np.ndarray | float = 0.0, water: np.ndarray | float = 0.0) -> None:
-        """Paint a tissue over a share (0 to 1) of each pixel."""
-        self.fat += share * (fat - self.fat)
-        self.water += share * (water - self.water)
+    @classmethod
+    def blank(cls, rows: int, columns: int) -> "Canvas":
+        """Nothing painted yet: air."""
+        return cls(*np.zeros((2, rows, columns), np.float32))
+
+    def cover(
+        self,
+        share: np.ndarray,
+        fat: np.ndarray | float = 0.0,
+        water: np.ndarray | float = 0.0,
+        where: Where = ...,
+    ) -> None:
+        """Paint a tissue over a share (0 to 1) of each pixel, or of the pixels ``where`` names."""
+        self.fat[where] += share * (fat - self.fat[where])
+        self.water[where] += share * (water - self.water[where])
 
     def part(self, box: tuple[slice, slice]) -> "Canvas":
         """A rectangle of this canvas; what is painted there is painted here."""
-        part = Canvas(0, 0)
-        part.fat, part.water = self.fat[box], self.water[box]
-        return part
+        return Canvas(self.fat[box], self.water[box])
 
 
 def box_of(distances: np.ndarray, reach: float, field: Field, pixels: int) -> tuple[slice, slice] | None:

@@ -82,12 +82,13 @@ def make_cohort(
     out.parent.mkdir(parents=True, exist_ok=True)
     lock = out.with_name(f".{out.name}.lock")
     # Two processes that want the same cohort, a notebook and a terminal: the second waits and finds it made.
-    try:
-        with FileLock(lock):
+    with FileLock(lock) as held:
+        try:
             if not _is_made(out, recipe):
                 _make(out, recipe, DIFFICULTIES[difficulty], workers, progress)
-    finally:
-        lock.unlink(missing_ok=True)
+        finally:
+            held.release()  # before it is removed: some systems remove no open file
+            lock.unlink(missing_ok=True)
     return read_cohort(out)
 
 

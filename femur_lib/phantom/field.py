@@ -74,9 +74,11 @@ class Field:
         columns = interpolation(pixels, self.coarse, self.margin(pixels), self.margin(self.coarse))
         return rows, columns.T
 
-    def enlarged(self, coarse: np.ndarray) -> np.ndarray:
-        """One coarse slice at the field's own pixels."""
-        rows, columns = self.weights(self.pixels)
+    def enlarged(self, coarse: np.ndarray, pixels: int = 0, box: tuple[slice, slice] | None = None) -> np.ndarray:
+        """One coarse slice on a grid of that many pixels (0: the field's own), or a box of it (rows, columns)."""
+        rows, columns = self.weights(pixels or self.pixels)
+        if box:
+            rows, columns = rows[box[0]], columns[:, box[1]]
         return rows @ coarse @ columns
 
 

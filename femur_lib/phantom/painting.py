@@ -36,13 +36,12 @@ def _soft_tissue(body: Body, k: int, pixels: int) -> Canvas:
     """Everything but bone, in the order a painter would: what lies deep covers what lies over it."""
     hip, protocol, field = body.person.hip, body.person.protocol, body.field
     bright = signals(protocol.flip_degrees, protocol.muscle_t1_ms)
-    rows, columns = field.weights(pixels)
 
     def fine(coarse: np.ndarray) -> np.ndarray:
-        return rows @ coarse[k] @ columns
+        return field.enlarged(coarse[k], pixels)
 
     p = _slice_points(body, k, pixels)
-    canvas = Canvas(*p[0].shape)
+    canvas = Canvas.blank(*p[0].shape)
     edge = max(0.5, 1.1 * FIELD_OF_VIEW_MM[0] / pixels)  # mm over which a border of soft tissue fades
     cloud, septa = fine(body.cloud), fine(body.septa)
 
@@ -72,8 +71,8 @@ def _soft_tissue(body: Body, k: int, pixels: int) -> Canvas:
             canvas.cover(occupancy(distance, edge), water=tissue)
     box = box_of(body.femur[k], 8, field, pixels)
     if box:
-        part = rows[box[0]] @ body.femur[k] @ columns[:, box[1]]
-        _joint(canvas.part(box), part, (p[0][box], p[1][box], p[2][box]), hip, bright, edge)
+        bone = field.enlarged(body.femur[k], pixels, box)
+        _joint(canvas.part(box), bone, (p[0][box], p[1][box], p[2][box]), hip, bright, edge)
     return canvas
 
 
@@ -130,9 +129,7 @@ def _enlarged(canvas: Canvas, field: Field) -> Canvas:
     """The canvas at the field's own number of pixels (each doubled, linearly interpolated)."""
     if len(canvas.fat) == field.pixels:
         return canvas
-    larger = Canvas(0, 0)
-    larger.fat, larger.water = (_doubled(_doubled(image).T).T for image in (canvas.fat, canvas.water))
-    return larger
+    return Canvas(*(_doubled(_doubled(image).T).T for image in (canvas.fat, canvas.water)))
 
 
 def _doubled(image: np.ndarray) -> np.ndarray:

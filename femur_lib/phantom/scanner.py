@@ -24,6 +24,16 @@ LOOPS = (
 )
 LOOP_RADIUS_MM = 45.0
 
+# The steps after the coils, in order, and the protocol's settings that each switches on.
+RECEIVING: dict[str, tuple[str, ...]] = {
+    "received": (),
+    "chemical shift": ("chemical_shift",),
+    "slab profile": ("slab_profile",),
+    "fold-over": ("fold_over",),
+    "k-space": ("gibbs", "ghost"),
+    "noise": ("snr",),
+}
+
 GREY_LEVELS = 200  # of fatty marrow at gain 1: noise then spans several, as in a scanner's images
 
 
@@ -183,17 +193,10 @@ def steps_of(
         "fat + water": (canvas.fat + canvas.water)[:, core],
         "coils": coils[:, core],
     }
-    stages: dict[str, dict[str, Any]] = {
-        "received": {},
-        "chemical shift": {"chemical_shift": protocol.chemical_shift},
-        "slab profile": {"slab_profile": protocol.slab_profile},
-        "fold-over": {"fold_over": protocol.fold_over},
-        "k-space": {"gibbs": protocol.gibbs, "ghost": protocol.ghost},
-        "noise": {"snr": protocol.snr},
-    }
-    for name, switched_on in stages.items():
+    for name, settings in RECEIVING.items():
         if name == "fold-over" and not protocol.fold_over:
             continue
+        switched_on: dict[str, Any] = {setting: getattr(protocol, setting) for setting in settings}
         bare = replace(bare, **switched_on)
         wide = field if bare.fold_over else inside
         view = slice(None) if bare.fold_over else core
