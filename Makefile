@@ -1,5 +1,6 @@
 # make run    set up, make the synthetic cohort, execute the notebooks, write runs/quick/report.html
 # make test   set up, lint, check types, run every test, execute every notebook
+# make oracles  install PyTorch, compare the networks with the same ones in PyTorch
 # make lab    set up, open JupyterLab
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort
 # Windows, or no make: README.md names the same commands one by one.
@@ -15,7 +16,7 @@ PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test unit lab lock clean
+.PHONY: setup run test unit oracles lab lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -57,13 +58,19 @@ test: $(READY)
 unit: $(READY)
 	$(BIN)/pytest -m "not notebook"
 
+# The networks once more in PyTorch, to compare with. Not part of the lock: on Linux, PyPI's own build of it brings CUDA
+# (several GB). Where a smaller build is at hand, install that instead: the tests take any.
+oracles: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pytest tests/test_parity.py
+
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
 
 # For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
 # address of any package index, so it installs from whichever index a machine is set up to use.
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra onnx \
 	  --group dev --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file requirements.lock
 
 clean:

@@ -20,8 +20,9 @@ from femur_lib.phantom.cohort import SIZES, make_cohort, stacks
 from femur_lib.phantom.parameters import DIFFICULTIES, Person
 from femur_lib.phantom.scanner import scan
 from femur_lib.phantom.subject import draw_person
-from femur_lib.prediction import score, segment
+from femur_lib.prediction import score
 from femur_lib.runs import load_run
+from femur_lib.segmentation import segment
 from femur_lib.training import train
 from femur_lib.volumes import Volume
 
@@ -69,7 +70,7 @@ def main() -> None:
             for what, woman in altered(person).items():
                 image, rater, labels = stacks(woman, scan(woman, *SIZES["workshop"]))
                 for largest in (False, True):
-                    _, mask = segment(run, image, largest=largest)
+                    _, mask = segment(replace(run.segmenter, largest_component=largest), image)
                     for truth, array in (("expert", rater), ("exact", labels == 1)):
                         row = {
                             "network": experiment,

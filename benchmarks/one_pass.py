@@ -14,8 +14,8 @@ import numpy as np
 
 import femur_lib  # noqa: F401  before TensorFlow
 from femur_lib.experiments import parse_experiment
-from femur_lib.inference import for_size, nine_patches, one_mirrored_pass, size_for_output
-from femur_lib.networks import unet
+from femur_lib.inference import nine_patches, one_mirrored_pass, size_for_output
+from femur_lib.networks import rebuilt, unet
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     a = parser.parse_args()
     architecture = parse_experiment(a.experiment)
     model = unet(architecture, (a.size, a.size))
-    larger = for_size(model, architecture, (size_for_output(a.size, architecture.levels),) * 2)
+    larger = rebuilt(model, architecture, (size_for_output(a.size, architecture.levels),) * 2)
     images = np.random.default_rng(0).normal(size=(a.slices, a.size, a.size, 3)).astype(np.float32)
     multiple = 2**architecture.levels
     ways = {

@@ -5,7 +5,9 @@ Nothing heavy is imported before a verb is known, so that help and mistakes answ
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from femur_lib import __version__
@@ -18,6 +20,7 @@ Segment the proximal femur in MR images, step by step:
   femur check hips                                     look a cohort over before any work
   femur train hips run --experiment 3d-f8-l3 --profile quick --fold 0
   femur predict run --cohort hips --out run/predictions
+  femur export run network                             for use elsewhere, without TensorFlow
   femur score --truth hips --predictions run/predictions --out run/scores.csv
   femur report run --out report.html
 
@@ -90,7 +93,18 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--threshold", type=float, help="instead of the run's own")
     p.add_argument("--largest-component", action=argparse.BooleanOptionalAction, help="default: for 2D networks only, as in the paper")  # fmt: skip
+    p.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the prediction for the mirrored scan; default: as the run's profile says")  # fmt: skip
+    p.add_argument("--patches", choices=["nine", "one"], help="of unpadded networks: the paper's nine patches, or one pass; default: as the run's profile says")  # fmt: skip
+    p.add_argument("--precision", default="auto", choices=["auto", "float32", "mixed_bfloat16", "mixed_float16"], help="of the arithmetic")  # fmt: skip
     p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
+
+    p = verb("export", _export, "Hand a network on: a folder with it, its recipe and a small runner.", "With onnx the runner needs no TensorFlow. README.txt in the folder says how to run it.")  # fmt: skip
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
+    p.add_argument("out", type=Path, help="a new folder")
+    p.add_argument("--format", default="onnx", choices=["onnx", "keras", "savedmodel"])
+    p.add_argument(
+        "--patches", choices=["nine", "one"], help="of unpadded networks; default: as the run's profile says"
+    )
 
     p = verb("score", _score, "Compare predicted masks with true ones: Dice, precision, recall, specificity, ASD, MSD (mm).")  # fmt: skip
     p.add_argument("--truth", type=Path, required=True, help="a cohort, or a folder of masks named as the predictions")
@@ -161,14 +175,22 @@ def _predict(a) -> None:
     scans = scans_of_files(a.images) if cohort is None else []
     from femur_lib.runs import load_run
 
-    run = load_run(a.folder)
+    run = load_run(a.folder, a.precision, a.patches)
     if cohort is not None:
         seen = run.record["training"] if a.subjects == "unseen" else []
         scans = scans_of_cohort(cohort, leave_out=seen)
         if not scans:
             raise DataError(a.cohort, "no scan that the run was not trained on", "some", "Pass --subjects all.")
     _pictures_to_files()
-    predict_files(run, scans, a.out, a.threshold, a.largest_component, a.overwrite, _say)
+    asked = {"threshold": a.threshold, "largest_component": a.largest_component, "flip": a.flip}
+    segmenter = replace(run.segmenter, **{k: v for k, v in asked.items() if v is not None})
+    predict_files(segmenter, scans, a.out, a.overwrite, _say)
+
+
+def _export(a) -> None:
+    from femur_lib.exporting import export
+
+    _say(f"network: {export(a.folder, a.out, a.format, a.patches)}")
 
 
 def _score(a) -> None:
@@ -195,6 +217,7 @@ def _report(a) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 if it went well, 1 for bad input (said in one line), 2 for a wrong command line."""
     a = _parser().parse_args(arguments)
+    warnings.showwarning = lambda message, *_: print(f"femur: warning: {message}", file=sys.stderr)
     try:
         a.run(a)
     except (DataError, FloatingPointError) as error:

@@ -1,10 +1,11 @@
 """What a network costs, computed before anything is allocated: weights, arithmetic, memory."""
 
+import os
 import warnings
 from dataclasses import dataclass
 from math import prod
 
-from femur_lib.networks import CHANNELS_2D, Architecture
+from femur_lib.architecture import CHANNELS_2D, Architecture, unpadded_geometry
 
 ADAM = 4  # weights, their gradient, and Adam's two moments
 
@@ -35,78 +36,104 @@ class Cost:
 
 
 def cost(architecture: Architecture, size: tuple[int, ...]) -> Cost:
-    """Count a padded network's weights, multiplications and activations, layer by layer.
+    """Count a network's weights, multiplications and activations, layer by layer.
 
     Args:
-        architecture: a padded network.
-        size: of the input, without channels; a multiple of ``architecture.size_multiple``.
+        architecture: the network.
+        size: of the input, without channels; of a padded network a multiple of ``architecture.size_multiple``.
 
     Raises:
-        ValueError: an unpadded network, or a size that its poolings do not divide.
+        ValueError: a size that a padded network's poolings do not divide, or too small for an unpadded one.
     """
     a = architecture
-    if not a.padded:
-        raise ValueError("costs are counted for padded networks")
-    if len(size) != a.dimensions or any(n % m for n, m in zip(size, a.size_multiple, strict=True)):
+    if len(size) != a.dimensions:
+        raise ValueError(f"a size has {a.dimensions} numbers, got {size}")
+    if a.padded and any(n % m for n, m in zip(size, a.size_multiple, strict=True)):
         raise ValueError(f"the size is a multiple of {a.size_multiple}, got {size}")
-    weights = multiplications = activations = widest = copied = 0
-    voxels = [list(size)]
-    for level in range(a.levels):
-        across = 1 if level < a.in_plane_levels else 2
-        voxels.append([n // f for n, f in zip(voxels[-1], (2, 2, across), strict=False)])
-    counts = [prod(v) for v in voxels]
-
-    def layer(
-        maps_in: int, maps_out: int, kernel: int, where: int, stages: int = 2, inputs_at: int | None = None
-    ) -> None:
-        """Add a convolution; ``stages`` outputs are stored: itself, its normalisation, its ReLU."""
-        nonlocal weights, multiplications, activations, widest
-        weights += kernel * maps_in * maps_out + maps_out
-        inputs_at = where if inputs_at is None else inputs_at
-        multiplications += kernel * maps_in * maps_out * min(counts[where], counts[inputs_at])
-        if a.normalisation and stages == 2:
-            weights += 2 * maps_out
-            stages = 3
-        activations += stages * maps_out * counts[where]
-        widest = max(widest, copied + maps_in * counts[inputs_at] + maps_out * counts[where])
-
-    def kernel(level: int, width: int = 3) -> int:
-        flat = width**2
-        return flat if a.dimensions == 2 else flat * (1 if level < a.in_plane_levels else width)
-
-    maps = CHANNELS_2D if a.dimensions == 2 else 1
+    if not a.padded:
+        [unpadded_geometry(n, a.levels) for n in size]  # raises where nothing would come out
+    count = _Count(a, list(size))
+    maps, copied = CHANNELS_2D if a.dimensions == 2 else 1, []
     for level in range(a.levels):
         wide = a.features * 2**level
-        layer(maps, wide, kernel(level), level)
-        layer(wide, wide, kernel(level), level)
-        copied += wide * counts[level]
-        activations += wide * counts[level + 1]  # pooled
+        count.convolution(maps, wide, level)
+        count.convolution(wide, wide, level)
+        copied.append(wide * count.voxels())
+        count.kept += copied[-1]
+        count.n = [n // k for n, k in zip(count.n, count.kernel(level, 2), strict=True)]
+        count.store(wide)  # pooled
         maps = wide
     centre = a.features * 2**a.levels
-    layer(maps, centre, kernel(a.levels), a.levels)
+    count.convolution(maps, centre, a.levels)
+    before = list(count.n)
     for _ in a.dilation_rates:
-        layer(centre, centre, kernel(a.levels), a.levels)
+        count.n = list(before)
+        count.convolution(centre, centre, a.levels)
     maps = centre * len(a.dilation_rates)
     if len(a.dilation_rates) > 1:
-        activations += maps * counts[a.levels]  # side by side
+        count.store(maps)  # side by side
     for level in reversed(range(a.levels)):
         wide = a.features * 2**level
-        layer(maps, wide, kernel(level, 2), level, stages=1, inputs_at=level + 1)
-        activations += 2 * wide * counts[level]  # with the copied maps
-        copied -= wide * counts[level]
-        layer(2 * wide, wide, kernel(level), level)
-        layer(wide, wide, kernel(level), level)
+        count.up_convolution(maps, wide, level)
+        if not a.padded:
+            count.store(wide)  # the copied map, cropped
+        count.store(2 * wide)  # beside the up-sampled one
+        count.kept -= copied[level]
+        count.convolution(2 * wide, wide, level)
+        count.convolution(wide, wide, level)
         maps = wide
-    layer(maps, 2, 1, 0, stages=1)
-    activations += 2 * counts[0]  # softmax
-    return Cost(weights, multiplications, activations, widest)
+    count.convolution(maps, 2, a.levels, width=1, stages=1)
+    count.store(2)  # softmax
+    return Cost(count.weights, count.multiplications, count.activations, count.widest)
+
+
+class _Count:
+    """The sums so far, and the size ``n`` of the map at hand."""
+
+    def __init__(self, architecture: Architecture, size: list[int]):
+        self.a, self.n = architecture, size
+        self.weights = self.multiplications = self.activations = self.widest = self.kept = 0
+
+    def voxels(self) -> int:
+        return prod(self.n)
+
+    def kernel(self, level: int, width: int) -> list[int]:
+        in_plane = [width, width]
+        return in_plane if self.a.dimensions == 2 else [*in_plane, 1 if level < self.a.in_plane_levels else width]
+
+    def store(self, maps: int) -> None:
+        self.activations += maps * self.voxels()
+
+    def convolution(self, maps_in: int, maps_out: int, level: int, width: int = 3, stages: int = 2) -> None:
+        """``stages`` outputs are stored: the convolution's, its normalisation's, its ReLU's."""
+        kernel, entered = self.kernel(level, width), maps_in * self.voxels()
+        if not self.a.padded:
+            self.n = [n - k + 1 for n, k in zip(self.n, kernel, strict=True)]
+        self.weights += prod(kernel) * maps_in * maps_out + maps_out
+        if self.a.normalisation and stages == 2:
+            self.weights += 2 * maps_out
+            stages = 3
+        self.multiplications += prod(kernel) * maps_in * maps_out * self.voxels()
+        self.store(stages * maps_out)
+        self.widest = max(self.widest, self.kept + entered + maps_out * self.voxels())
+
+    def up_convolution(self, maps_in: int, maps_out: int, level: int) -> None:
+        kernel, entered = self.kernel(level, 2), self.voxels()
+        self.n = [n * k for n, k in zip(self.n, kernel, strict=True)]
+        self.weights += prod(kernel) * maps_in * maps_out + maps_out
+        self.multiplications += prod(kernel) * maps_in * maps_out * entered
+        self.store(maps_out)
+        self.widest = max(self.widest, self.kept + maps_in * entered + maps_out * self.voxels())
 
 
 def machine_bytes() -> int:
     """This machine's memory."""
-    import psutil
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows
+        import psutil
 
-    return int(psutil.virtual_memory().total)
+        return int(psutil.virtual_memory().total)
 
 
 def warn_if_too_large(name: str, needed: int, available: int) -> bool:
@@ -116,7 +143,7 @@ def warn_if_too_large(name: str, needed: int, available: int) -> bool:
     warnings.warn(
         f"{name} needs at least {needed / 1e9:.1f} GB, this machine has {available / 1e9:.1f}: expect it to be killed. "
         "Choose fewer features or levels, a smaller grid, or a smaller batch.",
-        ResourceWarning,
+        RuntimeWarning,
         stacklevel=2,
     )
     return True

@@ -75,7 +75,7 @@ def evaluated(space: Workspace, run, progress=print) -> pd.DataFrame:
     table = run.folder / "scores.csv"
     if not table.is_file():
         scans = scans_of_cohort(space.cohort, leave_out=run.record["training"])
-        predict_files(run, scans, run.folder / "predictions", overwrite=True, progress=progress)
+        predict_files(run.segmenter, scans, run.folder / "predictions", overwrite=True, progress=progress)
         scores = score_files(truth_paths(space.cohort.root), run.folder / "predictions")
         with whole(table) as half_written:
             scores.to_csv(half_written, index=False)

@@ -17,6 +17,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from femur_lib.architecture import Architecture
 from femur_lib.errors import DataError
 from femur_lib.volumes import Grid
 
@@ -27,18 +28,18 @@ NAME = re.compile(
 NORMALISATIONS = {None: None, "bn": "batch", "gn": "group"}
 
 
-def parse_experiment(name: str, features_divisor: int = 1):
-    """The :class:`femur_lib.networks.Architecture` that a name stands for.
+def parse_experiment(name: str, features_divisor: int = 1, centre_counts_as_level: bool = False) -> Architecture:
+    """The :class:`femur_lib.architecture.Architecture` that a name stands for.
 
     Args:
         name: such as ``3d-f32-l4-d1.2.4.8``.
         features_divisor: a profile's, to make every network of a study smaller by one factor.
+        centre_counts_as_level: the other reading of "L" (PAPER.md): of L levels the centre is one, so the network
+            pools L - 1 times.
 
     Raises:
         DataError: the name does not follow the rule above, or asks for a network that cannot be built.
     """
-    from femur_lib.networks import Architecture  # imports TensorFlow, so as late as can be
-
     found = NAME.fullmatch(name)
     if not found:
         raise DataError(name, "no experiment's name", "one such as 3d-f16-l4 or 2d-unpadded-f64-l3", "Correct it.")
@@ -46,7 +47,7 @@ def parse_experiment(name: str, features_divisor: int = 1):
         architecture = Architecture(
             dimensions=int(found["dimensions"]),
             features=int(found["features"]),
-            levels=int(found["levels"]),
+            levels=int(found["levels"]) - centre_counts_as_level,
             padded=not found["unpadded"],
             dilation_rates=tuple(int(r) for r in (found["rates"] or "1").split(".")),
             in_plane_levels=int(found["in_plane"] or 0),
@@ -71,6 +72,11 @@ class Profile(BaseModel):
         (256, 256, 48), description="rows, columns, slices of 3D networks"
     )
     features_divisor: int = Field(1, ge=1, description="every network has this many times fewer maps")
+    centre_counts_as_level: bool = Field(False, description="L levels pool L - 1 times, not L times")
+    intensities: Literal["z-score", "min-max"] = Field("z-score", description="how each scan's grey levels are scaled")
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "auto", description="of the arithmetic, see femur_lib.precision"
+    )
     recipe: Literal["paper", "ours"] = Field("paper", description="see femur_lib.training")
     epochs: int = Field(200, ge=1, description="at most this many")
     first_epochs: int = Field(30, ge=0, description="epochs before early stopping may act")
@@ -82,11 +88,18 @@ class Profile(BaseModel):
     folds: int = Field(4, ge=2)
     seed: int = 0
     flip_predictions: bool = Field(False, description="average each prediction with that of the mirrored scan")
+    patches: Literal["nine", "one"] = Field(
+        "nine", description="unpadded networks: the paper's nine patches, or one pass over the mirrored slice"
+    )
     experiments: tuple[str, ...] = Field((), description="networks that the notebooks train")
 
     def grid(self, dimensions: int) -> Grid:
         """The grid of 2D or of 3D networks."""
-        return Grid(*(self.grid_2d if dimensions == 2 else self.grid_3d))
+        return Grid(*(self.grid_2d if dimensions == 2 else self.grid_3d), self.intensities)
+
+    def architecture(self, experiment: str) -> Architecture:
+        """The network that an experiment's name stands for under this profile."""
+        return parse_experiment(experiment, self.features_divisor, self.centre_counts_as_level)
 
     def batch_size(self, dimensions: int) -> int:
         """Slices (2D) or volumes (3D) in a training step."""

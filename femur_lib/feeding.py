@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from femur_lib.architecture import CHANNELS_2D, Architecture, unpadded_geometry
 from femur_lib.augmentation import augment, flip
 from femur_lib.cohort import Cohort, read_subject
-from femur_lib.networks import CHANNELS_2D, Architecture, unpadded_geometry
+from femur_lib.inputs import pad_to_multiple, three_slices
 from femur_lib.volumes import Grid, mask_to_grid, to_grid, to_stack
 
 
@@ -31,28 +32,6 @@ def load_samples(cohort: Cohort, subjects: Sequence[str], grid: Grid) -> list[Sa
         image, mask = read_subject(cohort[name])
         samples.append(Sample(name, to_grid(to_stack(image).array, grid), mask_to_grid(to_stack(mask).array, grid)))
     return samples
-
-
-def three_slices(stack: np.ndarray, k: int) -> np.ndarray:
-    """Slice ``k`` with its neighbours as channels, (rows, columns, 3); the ends repeat themselves."""
-    last = stack.shape[2] - 1
-    return stack[..., [max(0, k - 1), k, min(last, k + 1)]]
-
-
-def pad_to_multiple(array: np.ndarray, multiples: Sequence[int]) -> np.ndarray:
-    """Mirror the ends of leading axes outwards until each is a multiple; :func:`unpad` is the way back."""
-    widths = []
-    for n, multiple in zip(array.shape, multiples, strict=False):
-        extra = -n % multiple
-        widths.append((extra // 2, extra - extra // 2))
-    widths += [(0, 0)] * (array.ndim - len(widths))
-    return np.pad(array, widths, mode="symmetric")
-
-
-def unpad(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Cut the middle of the given shape out of leading axes."""
-    starts = [(n - m) // 2 for n, m in zip(array.shape, shape, strict=False)]
-    return array[tuple(slice(s, s + m) for s, m in zip(starts, shape, strict=True))]
 
 
 class Feed:

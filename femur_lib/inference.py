@@ -1,15 +1,16 @@
 """The probability of every voxel, on the scan's own grid."""
 
-from collections.abc import Iterator
+from math import prod
 
-import keras
 import numpy as np
 
-from femur_lib.feeding import pad_to_multiple, three_slices, unpad
-from femur_lib.networks import Architecture, UnpaddedGeometry, unet, unpadded_geometry
+from femur_lib.architecture import Architecture, UnpaddedGeometry, unpadded_geometry
+from femur_lib.costs import cost, machine_bytes
+from femur_lib.inputs import pad_to_multiple, three_slices, unpad
 from femur_lib.volumes import Grid, Volume, from_grid, from_stack, to_grid, to_stack
 
-BATCH_PIXELS = 2**20  # slices go through a 2D network in batches of about this many pixels
+BATCH_PIXELS = 2**20  # slices go through a 2D network in batches of at most about this many pixels
+MEMORY_SHARE = 4  # and of at most one part in so many of the machine's memory
 
 
 def patch_starts(geometry: UnpaddedGeometry, multiple: int = 1) -> tuple[int, int, int]:
@@ -44,7 +45,7 @@ def mirror(
     return np.pad(images, widths, mode="reflect")
 
 
-def nine_patches(model: keras.Model, images: np.ndarray, levels: int, multiple: int = 1) -> np.ndarray:
+def nine_patches(model, images: np.ndarray, levels: int, multiple: int = 1) -> np.ndarray:
     """Femur probability of whole slices from an unpadded network, averaged over nine overlapping patches.
 
     Args:
@@ -87,14 +88,12 @@ def size_for_output(output: int, levels: int) -> int:
         size += 1
 
 
-def for_size(model: keras.Model, architecture: Architecture, size: tuple[int, int]) -> keras.Model:
-    """An unpadded network with the same weights for inputs of another size."""
-    larger = unet(architecture, size)
-    larger.set_weights(model.get_weights())
-    return larger
+def pass_size(architecture: Architecture, rows: int, columns: int) -> tuple[int, int]:
+    """The input size of an unpadded network that answers for a whole slice in one pass."""
+    return size_for_output(rows, architecture.levels), size_for_output(columns, architecture.levels)
 
 
-def one_mirrored_pass(larger: keras.Model, images: np.ndarray, levels: int) -> np.ndarray:
+def one_mirrored_pass(larger, images: np.ndarray, levels: int) -> np.ndarray:
     """Femur probability of whole slices from an unpadded network, in one pass over the mirrored image.
 
     The same as the average of nine patches that begin at multiples of 2^poolings, for a fraction of the work: the
@@ -102,7 +101,8 @@ def one_mirrored_pass(larger: keras.Model, images: np.ndarray, levels: int) -> n
     together; their average is an ensemble, and differs.
 
     Args:
-        larger: the network for inputs of :func:`size_for_output` of the images' height and width (:func:`for_size`).
+        larger: the network for inputs of :func:`size_for_output` of the images' height and width
+            (:func:`femur_lib.networks.rebuilt`).
         images: (N, H, W, 3), slices with their neighbours.
         levels: how often the network pools.
 
@@ -117,32 +117,53 @@ def one_mirrored_pass(larger: keras.Model, images: np.ndarray, levels: int) -> n
     return larger.predict_on_batch(mirrored)[:, : images.shape[1], : images.shape[2], 1]
 
 
-def _batches(stack: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    slices = stack.shape[2]
-    size = max(1, BATCH_PIXELS // (stack.shape[0] * stack.shape[1]))
-    for start in range(0, slices, size):
-        part = range(start, min(slices, start + size))
-        yield slice(part.start, part.stop), np.stack([three_slices(stack, k) for k in part])
+def slices_at_once(architecture: Architecture, size: tuple[int, ...], memory: int) -> int:
+    """How many slices of so many rows and columns go through a 2D network together on a machine of so many bytes."""
+    room = memory // MEMORY_SHARE - 4 * cost(architecture, size).weights
+    by_memory = room // (4 * cost(architecture, size).widest)
+    return max(1, min(by_memory, BATCH_PIXELS // prod(size)))
 
 
-def grid_probability(model: keras.Model, architecture: Architecture, stack: np.ndarray) -> np.ndarray:
-    """Femur probability of a stack that is on the network's grid; float32, the stack's shape."""
-    if architecture.dimensions == 3:
-        padded = pad_to_multiple(stack, architecture.size_multiple)
+def grid_probability(model, architecture: Architecture, stack: np.ndarray, patches: str = "nine") -> np.ndarray:
+    """Femur probability of a stack that is on the network's grid.
+
+    Args:
+        model: the network; anything whose ``predict_on_batch`` answers as a Keras model's.
+        architecture: what it is.
+        stack: (rows, columns, slices), any size if the network is padded.
+        patches: of an unpadded network, "nine" as in the paper, or "one" pass over the mirrored slice, for which
+            ``model`` is built for inputs of :func:`size_for_output`.
+
+    Returns:
+        float32, the stack's shape.
+    """
+    a = architecture
+    if a.dimensions == 3:
+        padded = pad_to_multiple(stack, a.size_multiple)
         return unpad(model.predict_on_batch(padded[None, ..., None])[0, ..., 1], stack.shape)
+    rows, columns, slices = stack.shape
+    if a.padded:
+        size = tuple(-(-n // m) * m for n, m in zip((rows, columns), a.size_multiple, strict=True))
+    else:
+        size = (rows, columns) if patches == "nine" else pass_size(a, rows, columns)
+    at_once = slices_at_once(a, size, machine_bytes())
     out = np.empty(stack.shape, np.float32)
-    for where, images in _batches(stack):
-        if architecture.padded:
-            padded = pad_to_multiple(images, (1, *architecture.size_multiple))
+    for start in range(0, slices, at_once):
+        chosen = range(start, min(slices, start + at_once))
+        images = np.stack([three_slices(stack, k) for k in chosen])
+        if a.padded:
+            padded = pad_to_multiple(images, (1, *a.size_multiple))
             p = unpad(model.predict_on_batch(padded)[..., 1], images.shape[:3])
+        elif patches == "nine":
+            p = nine_patches(model, images, a.levels)
         else:
-            p = nine_patches(model, images, architecture.levels)
-        out[..., where] = np.moveaxis(p, 0, -1)
+            p = one_mirrored_pass(model, images, a.levels)
+        out[..., chosen.start : chosen.stop] = np.moveaxis(p, 0, -1)
     return out
 
 
 def predict_volume(
-    model: keras.Model, architecture: Architecture, grid: Grid, volume: Volume, flip: bool = False
+    model, architecture: Architecture, grid: Grid, volume: Volume, flip: bool = False, patches: str = "nine"
 ) -> Volume:
     """Femur probability of a scan as it lies on disk: any axis order, oblique or not.
 
@@ -152,13 +173,14 @@ def predict_volume(
         grid: the size at which it was trained.
         volume: a scan.
         flip: average with the prediction for the mirrored scan, mirrored back.
+        patches: see :func:`grid_probability`.
 
     Returns:
         Probabilities in [0, 1], float32, with the scan's own axes, shape and affine.
     """
     stack = to_stack(volume).array
     seen = to_grid(stack, grid)
-    p = grid_probability(model, architecture, seen)
+    p = grid_probability(model, architecture, seen, patches)
     if flip:
-        p = (p + grid_probability(model, architecture, seen[:, ::-1])[:, ::-1]) / 2
+        p = (p + grid_probability(model, architecture, seen[:, ::-1], patches)[:, ::-1]) / 2
     return from_stack(from_grid(p, stack.shape), volume)

@@ -5,27 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.errors import DataError
-from femur_lib.masks import largest_component, threshold_mask
 from femur_lib.scores.overlap import overlap
 from femur_lib.scores.surfaces import distances
+from femur_lib.segmentation import Segmenter, check_fits, segment
 from femur_lib.volumes import (
     Volume,
     check_same_grid,
-    grid_spacing_mm,
     read_labels,
     read_mask,
     read_volume,
-    to_stack,
     write_volume,
 )
 
 SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz", "picture": "_overlay.png"}
-SPACING_TOLERANCE = 1.5  # a network is not asked about pixels that much larger or smaller than it was trained on
 
 
 @dataclass(frozen=True)
@@ -57,51 +53,10 @@ def scans_of_cohort(cohort: Cohort, leave_out: Sequence[str] = ()) -> list[Scan]
     return [Scan(s.id, s.image, s.mask) for s in cohort.subjects if s.id not in leave_out]
 
 
-def segment(run, volume: Volume, threshold: float | None = None, largest: bool | None = None):
-    """Probability and mask of one scan, with the scan's own axes and affine.
-
-    Args:
-        run: from :func:`femur_lib.runs.load_run`.
-        volume: the scan.
-        threshold: voxels above it are femur; None takes the run's.
-        largest: keep only the largest component; None does as the paper does: yes after 2D networks, no after 3D.
-
-    Returns:
-        Two volumes, float32 and boolean.
-    """
-    from femur_lib.inference import predict_volume
-
-    flip = run.record["profile"]["flip_predictions"]
-    probability = predict_volume(run.model, run.architecture, run.grid, volume, flip)
-    mask = threshold_mask(probability.array, run.threshold if threshold is None else threshold)
-    if run.architecture.dimensions == 2 if largest is None else largest:
-        mask = largest_component(mask)
-    return probability, Volume(mask, volume.affine)
-
-
-def check_fits(run, scan: Scan, volume: Volume) -> None:
-    """Raise a DataError if a scan's pixels, once resampled, differ much from those the network was trained on."""
-    found, wanted = np.array(grid_spacing_mm(to_stack(volume), run.grid)), np.array(run.record["grid_spacing_mm"])
-    ratio = np.maximum(found / wanted, wanted / found).max()
-    if ratio > SPACING_TOLERANCE:
-        raise DataError(
-            scan.image,
-            f"pixels of {_times(found)} mm on the network's grid",
-            f"about {_times(wanted)} mm, as in its training",
-            "Crop or resample the scan to a field of view like that of the training scans.",
-        )
-
-
-def _times(values) -> str:
-    return " x ".join(f"{v:.3g}" for v in values)
-
-
 def predict_files(
-    run,
+    segmenter: Segmenter,
     scans: Sequence[Scan],
     out: str | os.PathLike,
-    threshold: float | None = None,
-    largest: bool | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
@@ -126,13 +81,13 @@ def predict_files(
                     target, "a file there already", "nothing", "Choose another folder, or pass --overwrite."
                 )
         image = read_volume(scan.image)
-        check_fits(run, scan, image)
+        check_fits(segmenter, scan.image, image)
         if scan.truth is not None:
             check_same_grid(scan.truth, read_mask(scan.truth), scan.image, image)
     masks = []
     for number, scan in enumerate(scans, start=1):
         image = read_volume(scan.image)
-        probability, mask = segment(run, image, threshold, largest)
+        probability, mask = segment(segmenter, image)
         write_volume(out / f"{scan.name}{SUFFIXES['probability']}", probability.array, image.affine)
         masks.append(write_volume(out / f"{scan.name}{SUFFIXES['mask']}", mask.array, image.affine))
         truth = read_mask(scan.truth) if scan.truth else None

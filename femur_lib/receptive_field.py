@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from femur_lib.networks import Architecture
+from femur_lib.architecture import Architecture
 
 
 def receptive_field(architecture: Architecture, position: tuple[int, ...]) -> tuple[tuple[int, int], ...]:

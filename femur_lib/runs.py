@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,32 +21,40 @@ import keras
 import numpy as np
 
 import femur_lib
+from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError
-from femur_lib.experiments import Profile, parse_experiment
+from femur_lib.experiments import Profile
 from femur_lib.files import whole
-from femur_lib.networks import Architecture, unet
+from femur_lib.inference import pass_size
+from femur_lib.networks import rebuilt, unet
+from femur_lib.precision import resolve
+from femur_lib.segmentation import Segmenter
 from femur_lib.volumes import Grid
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training, read back: the network, what it is, the grid it works on, its record (run.json)."""
+    """A finished training, read back: its folder, its record (run.json), its network with all that belongs to it."""
 
     folder: Path
-    model: keras.Model
-    architecture: Architecture
-    grid: Grid
     record: dict
+    model: keras.Model
+    segmenter: Segmenter
 
     @property
     def threshold(self) -> float:
         """The probability above which a voxel is femur, as chosen when the run was trained."""
-        return float(self.record["threshold"])
+        return self.segmenter.threshold
 
 
-def load_run(folder: str | os.PathLike) -> Run:
-    """Read a finished run back.
+def load_run(folder: str | os.PathLike, precision: str = "auto", patches: str | None = None) -> Run:
+    """Read a finished run back, its network ready to predict on this machine.
+
+    Args:
+        folder: of the run.
+        precision: of the arithmetic, whatever it was in training; see :mod:`femur_lib.precision`.
+        patches: of unpadded networks, "nine" or "one"; None takes the profile's.
 
     Raises:
         DataError: the folder is not a finished run.
@@ -61,14 +70,41 @@ def load_run(folder: str | os.PathLike) -> Run:
         )
     record = json.loads((folder / "run.json").read_text())
     profile = Profile(**record["profile"])
-    architecture = parse_experiment(record["experiment"], profile.features_divisor)
-    model = keras.saving.load_model(folder / "model.keras", compile=False)
-    return Run(folder, model, architecture, profile.grid(architecture.dimensions), record)
+    architecture = profile.architecture(record["experiment"])
+    grid = profile.grid(architecture.dimensions)
+    try:
+        model = keras.saving.load_model(folder / "model.keras", compile=False)  # safe mode: no code is run
+    except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            folder / "model.keras", f"a file that cannot be read ({error})", "a saved network", "Train again."
+        ) from None
+    patches = patches or profile.patches
+    size, policy = input_size(architecture, grid, patches), resolve(precision, architecture)
+    if policy != "float32" or (size is not None and size != model.input_shape[1:3]):
+        model = rebuilt(model, architecture, size, policy)
+    segmenter = Segmenter(
+        network=model,
+        architecture=architecture,
+        grid=grid,
+        threshold=float(record["threshold"]),
+        largest_component=architecture.dimensions == 2,  # as the paper does
+        flip=profile.flip_predictions,
+        patches=patches,
+        grid_spacing_mm=tuple(record["grid_spacing_mm"]),
+    )
+    return Run(folder, record, model, segmenter)
 
 
-def build(architecture: Architecture, grid: Grid) -> keras.Model:
-    """The network of an architecture, for a profile's grid."""
-    return unet(architecture, None if architecture.padded else (grid.rows, grid.columns))
+def input_size(architecture: Architecture, grid: Grid, patches: str = "nine") -> tuple[int, int] | None:
+    """Rows and columns that an unpadded network is built for; None for a padded one, which takes any."""
+    if architecture.padded:
+        return None
+    return (grid.rows, grid.columns) if patches == "nine" else pass_size(architecture, grid.rows, grid.columns)
+
+
+def build(architecture: Architecture, grid: Grid, precision: str = "float32") -> keras.Model:
+    """The network of an architecture, as it is trained on a profile's grid."""
+    return unet(architecture, input_size(architecture, grid), precision)
 
 
 def is_finished(run: Path, settings: dict) -> bool:

@@ -20,14 +20,27 @@ import keras
 import numpy as np
 import pandas as pd
 
+from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort, folds, read_subject
+from femur_lib.costs import cost, machine_bytes, warn_if_too_large
 from femur_lib.errors import DataError
-from femur_lib.experiments import Profile, parse_experiment
+from femur_lib.experiments import Profile
 from femur_lib.feeding import Feed, Sample, load_samples
 from femur_lib.inference import predict_volume
 from femur_lib.losses import DiceCrossEntropy, FemurDice, WeightedCrossEntropy, class_weights
-from femur_lib.networks import Architecture
-from femur_lib.runs import build, claim, data_hash, devices, is_finished, peak_memory_gib, versions, write_json
+from femur_lib.networks import rebuilt
+from femur_lib.precision import resolve
+from femur_lib.runs import (
+    build,
+    claim,
+    data_hash,
+    devices,
+    input_size,
+    is_finished,
+    peak_memory_gib,
+    versions,
+    write_json,
+)
 from femur_lib.scores.curves import ProbabilityHistogram
 from femur_lib.volumes import grid_spacing_mm, to_stack
 
@@ -124,12 +137,14 @@ def train(
     run = Path(run)
     if epochs is not None:
         profile = profile.model_copy(update={"epochs": epochs})
-    architecture = parse_experiment(experiment, profile.features_divisor)
+    architecture = profile.architecture(experiment)
     training, validation = split(cohort, profile, fold)
+    precision = resolve(profile.precision, architecture)
     settings = {
         "experiment": experiment,
         "fold": fold,
         "profile": profile.model_dump(mode="json"),
+        "precision": precision,
         "training": list(training),
         "validation": list(validation),
         "source": cohort.source,
@@ -141,14 +156,17 @@ def train(
     work = run.with_name(run.name + ".partial")
 
     grid = profile.grid(architecture.dimensions)
+    warn_if_too_large(experiment, training_bytes(architecture, profile, precision), machine_bytes())
     train_samples = load_samples(cohort, training, grid)
     validation_samples = load_samples(cohort, validation, grid)
     claim(work, settings)  # only now, when every scan has been read and found good
-    seconds = _fit(work, architecture, profile, train_samples, validation_samples, progress)
+    seconds = _fit(work, architecture, profile, precision, train_samples, validation_samples, progress)
 
     best = "best.weights.h5" if profile.recipe == "paper" and validation else "last.weights.h5"
-    model = build(architecture, grid)
+    model = build(architecture, grid)  # float32: a saved network is at home on any machine
     model.load_weights(work / best)
+    size = input_size(architecture, grid, profile.patches)
+    predictor = rebuilt(model, architecture, size, precision)
     progress("choosing the threshold")
     chosen_on = "validation" if profile.recipe == "paper" and validation else "training"
     names = validation if chosen_on == "validation" else training
@@ -156,7 +174,7 @@ def train(
     spacings = []
     for name in names:
         image, mask = read_subject(cohort[name])
-        p = predict_volume(model, architecture, grid, image, profile.flip_predictions)
+        p = predict_volume(predictor, architecture, grid, image, profile.flip_predictions, profile.patches)
         histogram.add(mask.array, p.array)
         spacings.append(grid_spacing_mm(to_stack(image), grid))
     model.save(work / "model.keras")
@@ -183,10 +201,21 @@ def train(
     return run
 
 
+def training_bytes(architecture: Architecture, profile: Profile, precision: str) -> int:
+    """The least memory that a training step takes."""
+    grid = profile.grid(architecture.dimensions)
+    size = (grid.rows, grid.columns, grid.slices)[: architecture.dimensions]
+    if architecture.padded:
+        size = tuple(-(-n // m) * m for n, m in zip(size, architecture.size_multiple, strict=True))
+    batch, width = profile.batch_size(architecture.dimensions), 4 if precision == "float32" else 2
+    return cost(architecture, size).training_bytes(batch, width)
+
+
 def _fit(
     work: Path,
     architecture: Architecture,
     profile: Profile,
+    precision: str,
     train_samples: list[Sample],
     validation_samples: list[Sample],
     progress: Progress,
@@ -194,7 +223,7 @@ def _fit(
     """Train until the recipe says stop; returns the seconds spent, earlier starts included."""
     keras.utils.set_random_seed(profile.seed)
     grid = profile.grid(architecture.dimensions)
-    model = build(architecture, grid)
+    model = build(architecture, grid, precision)
     batch_size = profile.batch_size(architecture.dimensions)
     feed = Feed(train_samples, architecture, batch_size, profile.recipe, profile.seed)
     rate = profile.learning_rate

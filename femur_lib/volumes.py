@@ -59,14 +59,16 @@ class Volume:
 
 @dataclass(frozen=True)
 class Grid:
-    """The size at which a network sees a scan: ``rows`` x ``columns`` after resampling, central ``slices``.
+    """How a network sees a scan: ``rows`` x ``columns`` after resampling, the central ``slices``, and the grey scale.
 
-    The paper: 512 x 512 x 48 for 2D networks and 256 x 256 x 48 for 3D ones.
+    The paper: 512 x 512 x 48 for 2D networks and 256 x 256 x 48 for 3D ones. It is silent on grey levels: "z-score"
+    is our choice, "min-max" (each scan from 0 to 1) the other common one.
     """
 
     rows: int
     columns: int
     slices: int
+    intensities: str = "z-score"
 
 
 def _open(path: Path) -> nib.Nifti1Pair:
@@ -248,16 +250,30 @@ def resample_in_plane(stack: np.ndarray, rows: int, columns: int, order: int = 3
 
 def z_score(array: np.ndarray) -> np.ndarray:
     """Subtract the volume's mean and divide by its standard deviation (float32)."""
-    array = np.asarray(array, np.float32)
-    if array.min() == array.max():
-        raise DataError("the slices to be seen", "one value in every voxel", "an image", "Check the scan.")
+    array = _varied(array)
     return (array - array.mean()) / array.std()
 
 
+def min_max(array: np.ndarray) -> np.ndarray:
+    """Stretch the volume's values from 0, the smallest, to 1, the largest (float32)."""
+    array = _varied(array)
+    return (array - array.min()) / (array.max() - array.min())
+
+
+INTENSITIES = {"z-score": z_score, "min-max": min_max}
+
+
+def _varied(array: np.ndarray) -> np.ndarray:
+    array = np.asarray(array, np.float32)
+    if array.min() == array.max():
+        raise DataError("the slices to be seen", "one value in every voxel", "an image", "Check the scan.")
+    return array
+
+
 def to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:
-    """What a network sees of a scan: central slices, resampled in-plane, z-scored; float32 (rows, columns, slices)."""
+    """What a network sees of a scan: its central slices, resampled in-plane, on one grey scale; float32."""
     stack = stack[..., central_slices(stack.shape[2], grid.slices)]
-    return z_score(resample_in_plane(np.asarray(stack, np.float32), grid.rows, grid.columns))
+    return INTENSITIES[grid.intensities](resample_in_plane(np.asarray(stack, np.float32), grid.rows, grid.columns))
 
 
 def mask_to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:

@@ -121,6 +121,24 @@ def tiny_cohort(tmp_path_factory) -> Cohort:
     return read_cohort(root)
 
 
+@pytest.fixture(scope="session")
+def trained_runs(tiny_cohort, tmp_path_factory) -> dict[str, Path]:
+    """One run of each kind of network, trained until it finds the tiny hips. Read only."""
+    from femur_lib.experiments import Profile
+    from femur_lib.training import train
+
+    profile = Profile(
+        profile="tiny", grid_2d=(24, 24, 8), grid_3d=(24, 24, 8), epochs=12, first_epochs=12, learning_rate=1e-2,
+        batch_size_2d=4, folds=2,
+    )  # fmt: skip
+    root = tmp_path_factory.mktemp("trained")
+    networks = {"3d": "3d-f4-l2-d1.2", "2d": "2d-f4-l2", "2d-unpadded": "2d-unpadded-f4-l1"}
+    return {
+        kind: train(tiny_cohort, root / kind, name, profile, 0, progress=lambda line: None)
+        for kind, name in networks.items()
+    }
+
+
 @pytest.fixture
 def cohort_copy(tiny_cohort, tmp_path) -> Path:
     """The folder of a tiny cohort of one's own."""

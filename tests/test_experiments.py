@@ -1,9 +1,9 @@
 import pytest
 import yaml
 
+from femur_lib.architecture import Architecture
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile, load_profile, parse_experiment, profiles_folder
-from femur_lib.networks import Architecture
 from femur_lib.volumes import Grid
 
 PROFILES = sorted(profiles_folder().glob("*.yaml"))

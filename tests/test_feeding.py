@@ -4,8 +4,9 @@ from conftest import tiny_hip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from femur_lib.feeding import Feed, Sample, load_samples, pad_to_multiple, three_slices, unpad
-from femur_lib.networks import Architecture, unpadded_geometry
+from femur_lib.architecture import Architecture, unpadded_geometry
+from femur_lib.feeding import Feed, Sample, load_samples
+from femur_lib.inputs import pad_to_multiple, three_slices, unpad
 from femur_lib.volumes import Grid, mask_to_grid, to_grid, to_stack
 
 FLAT = Architecture(2, 2, 2)

@@ -3,8 +3,9 @@ import pytest
 from conftest import affine_of, centre_of, pass_through, world
 
 from femur_lib import inference
+from femur_lib.architecture import Architecture, unpadded_geometry
 from femur_lib.inference import grid_probability, mirror, nine_patches, patch_starts, predict_volume
-from femur_lib.networks import Architecture, unet, unpadded_geometry
+from femur_lib.networks import unet
 from femur_lib.volumes import Grid, Volume
 
 FLAT = Architecture(2, 2, 2)

@@ -5,7 +5,8 @@ from conftest import pass_through
 from hypothesis import given
 from hypothesis import strategies as st
 
-from femur_lib.networks import Architecture, unet, unpadded_geometry
+from femur_lib.architecture import Architecture, unpadded_geometry
+from femur_lib.networks import unet
 
 ODD_AND_EVEN = [
     (18, 1),
@@ -169,11 +170,9 @@ def test_group_normalisation_treats_each_map_alone():
 
 def test_probabilities_are_float32_under_mixed_precision():
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = unet(Architecture(2, 2, 1))
-    finally:
-        keras.config.set_dtype_policy(before)
+    model = unet(Architecture(2, 2, 1), precision="mixed_bfloat16")
+    assert keras.config.dtype_policy() == before
+    assert model.get_layer("logits").compute_dtype == "float32"
     assert model.get_layer("down0_conv1").compute_dtype == "bfloat16"
     p = model.predict_on_batch(np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32))
     assert p.dtype == np.float32

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from femur_lib.inference import for_size, nine_patches, one_mirrored_pass, patch_starts, size_for_output
-from femur_lib.networks import Architecture, unet, unpadded_geometry
+from femur_lib.architecture import Architecture, unpadded_geometry
+from femur_lib.inference import nine_patches, one_mirrored_pass, patch_starts, size_for_output
+from femur_lib.networks import rebuilt, unet
 
 
 def network(levels: int, size: tuple[int, int]):
@@ -19,7 +20,7 @@ def network(levels: int, size: tuple[int, int]):
 def answers(levels: int, height: int, width: int, multiple: int):
     architecture, model = network(levels, (height, width))
     images = np.random.default_rng(1).normal(size=(2, height, width, 3)).astype(np.float32)
-    larger = for_size(model, architecture, (size_for_output(height, levels), size_for_output(width, levels)))
+    larger = rebuilt(model, architecture, (size_for_output(height, levels), size_for_output(width, levels)))
     return nine_patches(model, images, levels, multiple), one_mirrored_pass(larger, images, levels)
 
 

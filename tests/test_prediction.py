@@ -1,15 +1,13 @@
 """Predicted files lie on the scan's own grid, whatever its axes, and bad input leaves nothing behind."""
 
-from types import SimpleNamespace
-
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import affine_of, world, write_nifti
 
+from femur_lib.architecture import Architecture
 from femur_lib.errors import DataError
-from femur_lib.networks import Architecture
 from femur_lib.prediction import (
     predict_files,
     scans_of_cohort,
@@ -17,6 +15,7 @@ from femur_lib.prediction import (
     score_files,
     truth_paths,
 )
+from femur_lib.segmentation import Segmenter
 from femur_lib.volumes import Grid
 
 
@@ -28,12 +27,9 @@ class Bright:
         return np.stack([1 - femur, femur], axis=-1)
 
 
-def run_for(grid: Grid, spacing_mm, dimensions: int = 3):
-    """A finished run with that network, as far as prediction looks at it."""
-    record = {"profile": {"flip_predictions": False}, "grid_spacing_mm": list(spacing_mm), "training": []}
-    return SimpleNamespace(
-        model=Bright(), architecture=Architecture(dimensions, 2, 1), grid=grid, record=record, threshold=0.5
-    )
+def segmenter(grid: Grid, spacing_mm, dimensions: int = 3) -> Segmenter:
+    """That network with all that belongs to it."""
+    return Segmenter(Bright(), Architecture(dimensions, 2, 1), grid, 0.5, dimensions == 2, False, "nine", spacing_mm)
 
 
 # A block of 16 x 12 x 8 mm in a scan of 48 mm a side, at one place in the patient.
@@ -62,7 +58,7 @@ def scan_at(path, axes: str, spacing_mm, tilt=(0, 0, 0)):
 )
 def test_a_mask_overlays_its_scan_whatever_its_axes(tmp_path, axes, spacing_mm, tilt):
     path, block = scan_at(tmp_path / "hip.nii.gz", axes, spacing_mm, tilt)
-    predict_files(run_for(Grid(24, 24, 12), (2, 2, 4)), scans_of_files([path]), tmp_path / "out")
+    predict_files(segmenter(Grid(24, 24, 12), (2, 2, 4)), scans_of_files([path]), tmp_path / "out")
     scan, mask = nib.load(path), nib.load(tmp_path / "out" / "hip_mask.nii.gz")
     probability = nib.load(tmp_path / "out" / "hip_probability.nii.gz")
     for image in (mask, probability):
@@ -75,7 +71,7 @@ def test_a_mask_overlays_its_scan_whatever_its_axes(tmp_path, axes, spacing_mm, 
 
 def test_a_mask_predicted_at_half_resolution_is_off_by_less_than_a_pixel(tmp_path):
     path, block = scan_at(tmp_path / "hip.nii.gz", "LIP", (1, 1, 4))
-    predict_files(run_for(Grid(24, 24, 12), (2, 2, 4)), scans_of_files([path]), tmp_path / "out")
+    predict_files(segmenter(Grid(24, 24, 12), (2, 2, 4)), scans_of_files([path]), tmp_path / "out")
     mask = np.asarray(nib.load(tmp_path / "out" / "hip_mask.nii.gz").dataobj) == 1
     centres = [np.argwhere(m).mean(0) for m in (mask, block)]
     assert np.abs(centres[0] - centres[1]).max() < 0.5
@@ -89,7 +85,7 @@ def test_only_2d_networks_keep_the_largest_component_alone(tmp_path):
     write_nifti(path, data, image.affine)
     for dimensions, specks in ((3, 1), (2, 0)):
         out = tmp_path / f"{dimensions}d"
-        predict_files(run_for(Grid(24, 24, 12), (2, 2, 4), dimensions), scans_of_files([path]), out)
+        predict_files(segmenter(Grid(24, 24, 12), (2, 2, 4), dimensions), scans_of_files([path]), out)
         mask = np.asarray(nib.load(out / "hip_mask.nii.gz").dataobj)
         assert mask[2, 2, 2] == specks
 
@@ -98,25 +94,25 @@ def test_a_bad_scan_among_good_ones_leaves_nothing(tmp_path):
     good, _ = scan_at(tmp_path / "good.nii.gz", "LIP", (2, 2, 4))
     bad = write_nifti(tmp_path / "zbad.nii.gz", np.full((24, 24, 12), np.nan, np.float32), nib.load(good).affine)
     with pytest.raises(DataError, match="zbad"):
-        predict_files(run_for(Grid(24, 24, 12), (2, 2, 4)), scans_of_files([good, bad]), tmp_path / "out")
+        predict_files(segmenter(Grid(24, 24, 12), (2, 2, 4)), scans_of_files([good, bad]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_scan_of_quite_another_field_of_view_is_refused(tmp_path):
     path, _ = scan_at(tmp_path / "hip.nii.gz", "LIP", (2, 2, 4))
     with pytest.raises(DataError, match=r"pixels of 2 x 2 x 4 mm"):
-        predict_files(run_for(Grid(24, 24, 12), (0.9, 0.9, 4)), scans_of_files([path]), tmp_path / "out")
+        predict_files(segmenter(Grid(24, 24, 12), (0.9, 0.9, 4)), scans_of_files([path]), tmp_path / "out")
 
 
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     path, _ = scan_at(tmp_path / "hip.nii.gz", "LIP", (2, 2, 4))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "hip_mask.nii.gz").write_text("drawn by hand for two hours")
-    run = run_for(Grid(24, 24, 12), (2, 2, 4))
+    bright = segmenter(Grid(24, 24, 12), (2, 2, 4))
     with pytest.raises(DataError, match="--overwrite"):
-        predict_files(run, scans_of_files([path]), tmp_path / "out")
+        predict_files(bright, scans_of_files([path]), tmp_path / "out")
     assert (tmp_path / "out" / "hip_mask.nii.gz").read_text().startswith("drawn")
-    predict_files(run, scans_of_files([path]), tmp_path / "out", overwrite=True)
+    predict_files(bright, scans_of_files([path]), tmp_path / "out", overwrite=True)
     assert nib.load(tmp_path / "out" / "hip_mask.nii.gz").shape == (24, 24, 12)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from femur_lib.networks import Architecture, unet
+from femur_lib.architecture import Architecture
+from femur_lib.networks import unet
 from femur_lib.receptive_field import measured_receptive_field, receptive_field
 
 

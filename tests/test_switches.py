@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from femur_lib.networks import Architecture, unet, unpadded_geometry
+from femur_lib.architecture import Architecture, unpadded_geometry
+from femur_lib.networks import unet
 
 
 def randomised(architecture: Architecture, size=None):

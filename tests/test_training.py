@@ -56,9 +56,9 @@ def test_the_best_epoch_s_weights_are_kept(run, tiny_cohort):
     loaded = load_run(run)
     from femur_lib.feeding import Feed, load_samples
 
-    samples = load_samples(tiny_cohort, loaded.record["validation"], loaded.grid)
+    samples = load_samples(tiny_cohort, loaded.record["validation"], loaded.segmenter.grid)
     loaded.model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")
-    accuracy = loaded.model.evaluate(Feed(samples, loaded.architecture, 1, "none", 0).dataset(), verbose=0)[1]
+    accuracy = loaded.model.evaluate(Feed(samples, loaded.segmenter.architecture, 1, "none", 0).dataset(), verbose=0)[1]
     assert accuracy == pytest.approx(history.val_accuracy.max(), abs=1e-4)
 
 

@@ -1,0 +1,65 @@
+"""What the benchmarks of networks share: one measurement a process, so that memory is its own and nothing is warm."""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+
+def timed(step: Callable[[], object], steps: int) -> list[float]:
+    """Seconds of each step after a first that is not counted."""
+    step()
+    seconds = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held (Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def in_a_fresh_process(script: str, request: dict) -> dict:
+    """Run ``script --measure REQUEST``, which prints its answer as JSON on its last line."""
+    command = [sys.executable, script, "--measure", json.dumps(request)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{request}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def our_step(experiment: str, size: tuple[int, ...], task: str, precision: str = "float32") -> Callable[[], object]:
+    """A prediction ("inference") or a training step ("training") of one of our networks on noise, batch 1."""
+    import numpy as np
+
+    import femur_lib  # noqa: F401  before TensorFlow
+    from femur_lib.experiments import parse_experiment
+    from femur_lib.losses import WeightedCrossEntropy
+    from femur_lib.networks import unet
+
+    model = unet(parse_experiment(experiment), precision=precision)
+    x, y = example(size)
+    if task == "inference":
+        return lambda: model.predict_on_batch(x)
+    model.compile("adam", WeightedCrossEntropy(1.0, 5.0))
+    return lambda: model.train_on_batch(np.asarray(x), y)
+
+
+def example(size: tuple[int, ...]):
+    """Noise, three channels in 2D and one in 3D, and a mask of a sixth of it."""
+    import numpy as np
+
+    x = np.random.default_rng(0).normal(size=(1, *size, 3 if len(size) == 2 else 1)).astype(np.float32)
+    return x, (x[..., 0] > 1).astype(np.uint8)
+
+
+def measured_step(request: dict) -> dict:
+    """Median seconds and peak memory of :func:`our_step`; ``request`` holds its arguments and ``steps``."""
+    step = our_step(request["experiment"], tuple(request["size"]), request["task"], request["precision"])
+    return {"seconds": statistics.median(timed(step, request["steps"])), "memory": peak_bytes()}

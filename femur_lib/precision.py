@@ -1,0 +1,55 @@
+"""What a network computes in: float32, or numbers half as wide where the device is faster at them.
+
+Whatever is chosen, weights, logits, softmax and loss are float32; only the convolutions and what lies between them
+change (Keras's mixed policies). ``benchmarks/precision.py`` measures a machine; seconds of a training step so far:
+
+=======================  ======================  =======  ==============
+device                   network, size           float32  mixed_bfloat16
+=======================  ======================  =======  ==============
+TABLE
+=======================  ======================  =======  ==============
+"""
+
+import sys
+from pathlib import Path
+
+from femur_lib.architecture import Architecture
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+FEWEST_MAPS = 16  # of a network that gains by half-width numbers
+
+
+def resolve(precision: str, architecture: Architecture) -> str:
+    """The Keras policy to use: ``precision`` itself, or for "auto" the fastest that this machine does well.
+
+    A GPU whose tensor cores know bfloat16 (compute capability from 8.0) takes it; an older one with tensor cores (from
+    7.0) float16, for which Keras scales the loss; a CPU takes bfloat16 if it multiplies matrices of it (AMX). All other
+    machines, and networks of fewer than 16 maps, take float32.
+
+    Raises:
+        ValueError: no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision != "auto":
+        return precision
+    if architecture.features < FEWEST_MAPS:
+        return "float32"
+    capabilities = gpu_capabilities()
+    if capabilities:
+        weakest = min(capabilities)
+        return "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
+    return "mixed_bfloat16" if cpu_has_fast_bfloat16() else "float32"
+
+
+def gpu_capabilities() -> list[tuple[int, int]]:
+    """The compute capability of each GPU that TensorFlow sees; of one that does not tell, (0, 0)."""
+    import tensorflow as tf
+
+    details = (tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU"))
+    return [detail.get("compute_capability", (0, 0)) for detail in details]
+
+
+def cpu_has_fast_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies matrices of bfloat16 (AMX); False where the system does not tell."""
+    return sys.platform == "linux" and cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text().split()
