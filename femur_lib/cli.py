@@ -4,6 +4,7 @@ Nothing heavy is imported before a verb is known, so that help and mistakes answ
 """
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -158,9 +159,24 @@ def _train(a) -> None:
     cohort, profile = read_cohort(a.cohort), load_profile(a.profile)
     if a.epochs is not None and a.epochs < 1:
         raise DataError("--epochs", str(a.epochs), "at least 1", "Ask for more.")
+    from femur_lib.onednn import avoid_where_it_hangs
+
+    architecture = profile.architecture(a.experiment)
+    avoid_where_it_hangs(architecture, *profile.grid_2d[:2])
     from femur_lib.training import train
 
     _say(f"run: {train(cohort, a.folder, a.experiment, profile, None if a.all_subjects else a.fold, a.epochs, _say)}")
+
+
+def _prepare_for(run: Path) -> None:
+    """What must be known of a run before TensorFlow is imported. A folder that is no run is refused later."""
+    from femur_lib.experiments import Profile
+    from femur_lib.onednn import avoid_where_it_hangs
+
+    if (run / "run.json").is_file():
+        record = json.loads((run / "run.json").read_text())
+        profile = Profile(**record["profile"])
+        avoid_where_it_hangs(profile.architecture(record["experiment"]), *profile.grid_2d[:2])
 
 
 def _predict(a) -> None:
@@ -173,6 +189,7 @@ def _predict(a) -> None:
         raise DataError("--threshold", str(a.threshold), "a probability, 0 to below 1", "Correct it.")
     cohort = read_cohort(a.cohort) if a.cohort else None
     scans = scans_of_files(a.images) if cohort is None else []
+    _prepare_for(a.folder)
     from femur_lib.runs import load_run
 
     run = load_run(a.folder, a.precision, a.patches)

@@ -29,6 +29,7 @@ from femur_lib.feeding import Feed, Sample, load_samples
 from femur_lib.inference import predict_volume
 from femur_lib.losses import DiceCrossEntropy, FemurDice, WeightedCrossEntropy, class_weights
 from femur_lib.networks import rebuilt
+from femur_lib.onednn import avoid_where_it_hangs
 from femur_lib.precision import resolve
 from femur_lib.runs import (
     build,
@@ -156,6 +157,7 @@ def train(
     work = run.with_name(run.name + ".partial")
 
     grid = profile.grid(architecture.dimensions)
+    avoid_where_it_hangs(architecture, grid.rows, grid.columns)
     warn_if_too_large(experiment, training_bytes(architecture, profile, precision), machine_bytes())
     train_samples = load_samples(cohort, training, grid)
     validation_samples = load_samples(cohort, validation, grid)

@@ -59,6 +59,16 @@ def test_single_images_are_predicted_by_name(tiny_cohort, profile, tmp_path):
     assert nib.load(tmp_path / "out" / f"{name}_mask.nii.gz").shape == nib.load(image).shape
 
 
+def test_predict_can_be_asked_for_one_pass_and_for_flips(trained_runs, tiny_cohort, tmp_path):
+    scan, run = str(tiny_cohort.subjects[0].image), str(trained_runs["2d-unpadded"])
+    answers = {}
+    for name, options in {"nine": [], "one": ["--patches", "one"], "flip": ["--flip"]}.items():
+        assert main(["predict", run, scan, "--out", str(tmp_path / name), *options]) == 0
+        answers[name] = nib.load(next((tmp_path / name).glob("*_probability.nii.gz"))).get_fdata()
+    assert 0 < np.abs(answers["one"] - answers["nine"]).max() < 0.9
+    assert np.abs(answers["flip"] - answers["nine"]).max() > 0
+
+
 def test_phantom_makes_what_check_accepts(tmp_path, capsys):
     assert main(["phantom", str(tmp_path / "hips"), "--subjects", "2"]) == 0
     assert main(["check", str(tmp_path / "hips")]) == 0

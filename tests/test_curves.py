@@ -3,7 +3,15 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from femur_lib.masks import threshold_mask
-from femur_lib.scores.curves import BINS, ProbabilityHistogram
+from femur_lib.scores.curves import (
+    BINS,
+    THRESHOLDS,
+    ProbabilityHistogram,
+    bins_of,
+    mean_curve_threshold,
+    mean_precision_recall,
+    thresholds_without,
+)
 from femur_lib.scores.overlap import overlap
 
 
@@ -12,7 +20,8 @@ def scan(seed: int, voxels: int = 4000, on_bins: bool = False) -> tuple[np.ndarr
     rng = np.random.default_rng(seed)
     truth = rng.random(voxels) < 0.15
     p = 1 / (1 + np.exp(-rng.normal(np.where(truth, 1.2, -2.2), 1.5)))
-    return truth, (np.floor(p * BINS) / BINS if on_bins else p).astype(np.float32)
+    p = p.astype(np.float32)
+    return truth, np.nextafter(THRESHOLDS[bins_of(p)], np.float32(2)) if on_bins else p
 
 
 def histogram_of(*scans) -> ProbabilityHistogram:
@@ -44,6 +53,75 @@ def test_area_under_the_roc_curve_is_that_of_the_raw_values(seed):
     assert histogram_of((truth, p)).roc()[2] == pytest.approx(roc_auc_score(truth, p), abs=1e-4)
 
 
+EDGES = [0, 1e-45, 1e-12, 2**-24, 2**-23, 0.25, 0.5, 0.75, 1 - 2**-7, 1 - 2**-23, 1 - 2**-24, 1]
+
+
+def test_a_threshold_parts_its_bin_from_the_one_below_to_the_last_number():
+    drawn = np.random.default_rng(0).random(200_000, np.float32)
+    values = np.concatenate(
+        [np.float32(EDGES), drawn, drawn**8, 1 - drawn**4, np.nextafter(np.float32(EDGES[1:-1]), 2)]
+    )
+    bins = bins_of(values)
+    assert (bins.min(), bins.max()) == (0, BINS - 1)
+    assert (values > THRESHOLDS[bins]).all()
+    higher = bins < BINS - 1
+    assert (values[higher] <= THRESHOLDS[bins[higher] + 1]).all()
+
+
+def test_bins_rise_with_probability_and_are_as_fine_towards_1_as_towards_0():
+    p = np.sort(np.random.default_rng(1).random(10_000, np.float32))
+    assert (np.diff(bins_of(p)) >= 0).all()
+    np.testing.assert_array_equal(
+        bins_of(np.float32([0.25, 0.01, 2**-20])), BINS - 1 - bins_of(1 - np.float32([0.25, 0.01, 2**-20]))
+    )
+    assert bins_of(np.float32([0.5])) == BINS // 2
+
+
+def test_a_network_that_is_sure_of_almost_all_voxels_has_a_whole_curve():
+    """With bins of equal width the last would hold nearly all femur voxels, and the curve would end early."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(20_000) < 0.3
+    p = (1 / (1 + np.exp(-rng.normal(np.where(truth, 9, 3), 3)))).astype(np.float32)
+    assert (p > 1 - 1 / 4096).mean() > 0.15
+    assert histogram_of((truth, p)).average_precision() == pytest.approx(average_precision_score(truth, p), abs=1e-4)
+
+
+def test_youden_by_hand():
+    # Cut between 0.6 and 0.8: 2/3 of the femur, no background; between 0.1 and 0.4: all, and half: 1/2. So the first.
+    threshold = histogram_of(SMALL).youden_threshold()
+    np.testing.assert_array_equal(threshold_mask(SMALL[1], threshold), [True, True, False, False, False])
+
+
+def test_histograms_add_up():
+    a, b = scan(1), scan(2)
+    np.testing.assert_array_equal((histogram_of(a) + histogram_of(b)).femur, histogram_of(a, b).femur)
+
+
+def test_the_mean_curve_is_the_mean_of_each_subjects_scores():
+    scans = [scan(seed, on_bins=True) for seed in range(3)]
+    precision, recall, thresholds = mean_precision_recall([histogram_of(s) for s in scans])
+    for i in range(0, len(thresholds), 4999):
+        scores = [overlap(truth, threshold_mask(p, thresholds[i])) for truth, p in scans]
+        assert recall[i] == pytest.approx(np.mean([s["recall"] for s in scores]))
+        assert precision[i] == pytest.approx(
+            np.mean([1 if np.isnan(s["precision"]) else s["precision"] for s in scores])
+        )
+
+
+def test_no_fold_takes_part_in_choosing_its_own_threshold():
+    histograms = {name: histogram_of(scan(seed)) for seed, name in enumerate("abcd")}
+    fold_of = {"a": 0, "b": 0, "c": 1, "d": 2}
+    before = thresholds_without(histograms, fold_of)
+    assert before[0] == mean_curve_threshold([histograms["c"], histograms["d"]])
+    truth, p = scan(0)
+    histograms["a"] = histogram_of((truth, p**4))
+    after = thresholds_without(histograms, fold_of)
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+    with pytest.raises(ValueError, match="two folds"):
+        thresholds_without(histograms, dict.fromkeys("abcd", 0))
+
+
 def test_average_precision_by_hand():
     # Steps of recall 1/3 at precision 1, 1 and 3/4.
     assert histogram_of(SMALL).average_precision() == pytest.approx((1 + 1 + 3 / 4) / 3)
@@ -59,7 +137,7 @@ def test_each_point_has_the_precision_and_recall_of_its_threshold():
     precision, recall, thresholds = histogram_of((truth, p)).precision_recall()
     assert len(precision) == len(recall) == len(thresholds)
     for i in range(0, len(thresholds), 97):
-        scores = overlap(truth, p >= thresholds[i])
+        scores = overlap(truth, threshold_mask(p, thresholds[i]))
         assert (precision[i], recall[i]) == (
             pytest.approx(scores["precision"]),
             pytest.approx(scores["recall"]),

@@ -58,6 +58,19 @@ def test_a_profile_makes_every_network_smaller_by_one_factor():
     assert parse_experiment("3d-f32-l4-d1.2", features_divisor=4) == Architecture(3, 8, 4, dilation_rates=(1, 2))
 
 
+def test_where_the_centre_counts_as_a_level_there_is_a_pooling_less():
+    other = Profile(profile="x", centre_counts_as_level=True)
+    assert other.architecture("3d-f32-l4").levels == 3
+    assert Profile(profile="x").architecture("3d-f32-l4").levels == 4
+    with pytest.raises(DataError, match="levels are at least 1"):
+        other.architecture("3d-f32-l1")
+
+
+def test_a_profile_names_the_grey_scale_of_its_grids():
+    assert Profile(profile="x").grid(3).intensities == "z-score"
+    assert Profile(profile="x", intensities="min-max").grid(2).intensities == "min-max"
+
+
 def test_one_map_is_the_least():
     assert parse_experiment("2d-f2-l2", features_divisor=8).features == 1
 

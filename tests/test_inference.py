@@ -4,8 +4,18 @@ from conftest import affine_of, centre_of, pass_through, world
 
 from femur_lib import inference
 from femur_lib.architecture import Architecture, unpadded_geometry
-from femur_lib.inference import grid_probability, mirror, nine_patches, patch_starts, predict_volume
-from femur_lib.networks import unet
+from femur_lib.costs import cost
+from femur_lib.inference import (
+    grid_probability,
+    mirror,
+    nine_patches,
+    pass_size,
+    patch_starts,
+    predict_volume,
+    slices_at_once,
+)
+from femur_lib.inputs import three_slices
+from femur_lib.networks import rebuilt, unet
 from femur_lib.volumes import Grid, Volume
 
 FLAT = Architecture(2, 2, 2)
@@ -165,6 +175,28 @@ def test_slices_go_through_a_2d_network_in_batches(monkeypatch):
     model, stack = Fake(lambda x: x[..., 1]), random(20, 24, 5)
     np.testing.assert_allclose(grid_probability(model, FLAT, stack), stack, atol=1e-6)
     assert [len(x) for x in model.inputs] == [2, 2, 1]
+
+
+def test_batches_stay_within_a_share_of_the_machines_memory():
+    architecture, size = Architecture(2, 64, 4), (512, 512)
+    counted = cost(architecture, size)
+    for gigabytes in (1, 2, 4, 64):
+        n = slices_at_once(architecture, size, gigabytes * 10**9)
+        assert n == 1 or counted.inference_bytes(n) <= gigabytes * 10**9 / inference.MEMORY_SHARE
+    assert slices_at_once(architecture, size, 2 * 10**9) < slices_at_once(architecture, size, 64 * 10**9)
+    assert slices_at_once(architecture, size, 10**15) == 4  # more at once is no faster
+
+
+def test_one_pass_sees_whole_stacks_as_aligned_patches_do():
+    architecture, stack = Architecture(2, 2, 2, padded=False), random(72, 76, 3)
+    model = unet(architecture, (72, 76))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.5, w.shape) for w in model.get_weights()])
+    images = np.stack([three_slices(stack, k) for k in range(3)])
+    nine = np.moveaxis(nine_patches(model, images, 2, multiple=4), 0, -1)
+    once = grid_probability(rebuilt(model, architecture, pass_size(architecture, 72, 76)), architecture, stack, "one")
+    assert once.std() > 0.05
+    np.testing.assert_allclose(once, nine, atol=1e-5)
 
 
 def test_a_slice_larger_than_a_batch_goes_alone(monkeypatch):

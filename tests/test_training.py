@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from femur_lib import training
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
 from femur_lib.runs import load_run
@@ -142,6 +143,21 @@ def test_the_unpadded_network_trains_and_loads(tiny_cohort, tmp_path):
     profile = PROFILE.model_copy(update={"grid_2d": (24, 24, 8), "epochs": 1})
     loaded = load_run(train(tiny_cohort, tmp_path / "r", "2d-unpadded-f2-l1", profile, 0, progress=quiet))
     assert loaded.model.output_shape == (None, 8, 8, 2)
+
+
+def test_a_training_too_large_for_the_machine_is_warned_of_before_it_begins(tiny_cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "machine_bytes", lambda: 10**6)
+    monkeypatch.setattr(training, "load_samples", lambda *a: 1 / 0)  # no further
+    with pytest.warns(RuntimeWarning, match=r"3d-f2-l2 needs at least .* GB"), pytest.raises(ZeroDivisionError):
+        train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=quiet)
+
+
+def test_trained_in_half_width_a_run_says_so_and_its_network_is_saved_in_full(tiny_cohort, tmp_path):
+    profile = PROFILE.model_copy(update={"precision": "mixed_bfloat16", "epochs": 1})
+    run = load_run(train(tiny_cohort, tmp_path / "r", "3d-f2-l2", profile, 0, progress=quiet))
+    assert run.record["precision"] == "mixed_bfloat16"
+    saved = keras.saving.load_model(run.folder / "model.keras", compile=False)
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
 
 
 def test_all_subjects_holds_nobody_out(tiny_cohort):

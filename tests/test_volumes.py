@@ -15,6 +15,7 @@ from femur_lib.volumes import (
     from_grid,
     from_stack,
     mask_to_grid,
+    min_max,
     read_labels,
     read_mask,
     read_volume,
@@ -151,6 +152,17 @@ def test_z_score_has_mean_0_and_standard_deviation_1():
     scored = z_score(np.random.default_rng(0).normal(300, 70, (9, 8, 7)))
     assert scored.dtype == np.float32
     assert (scored.mean(), scored.std()) == (pytest.approx(0, abs=1e-5), pytest.approx(1, abs=1e-5))
+
+
+def test_min_max_by_hand():
+    np.testing.assert_allclose(min_max(np.array([1, 2, 5])), [0, 0.25, 1])
+
+
+def test_the_grid_says_which_grey_scale_a_network_sees():
+    stack = np.random.default_rng(0).normal(300, 70, (9, 8, 7))
+    seen = {how: to_grid(stack, Grid(9, 8, 7, how)) for how in ("z-score", "min-max")}
+    np.testing.assert_allclose(seen["z-score"], z_score(stack), atol=1e-5)
+    assert (seen["min-max"].min(), seen["min-max"].max()) == (0, 1)
 
 
 def test_z_score_by_hand():
