@@ -80,7 +80,9 @@ def draw(table, path: Path) -> None:
         axes[1, column].set_xticks(VARIED[varied])
         for ax in axes[:, column]:
             ax.axvline(BASE[varied], color="0.8", zorder=0)
-            ax.set_ylim(bottom=0)
+            ax.grid(axis="y", alpha=0.3)
+    for row in (0, 1):  # only now: a limit ends the search for one that holds all columns
+        axes[row, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("memory of the process [GB]")
     for row in (0, 1):
