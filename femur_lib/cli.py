@@ -205,6 +205,7 @@ def _predict(a) -> None:
 
 
 def _export(a) -> None:
+    _prepare_for(a.folder)
     from femur_lib.exporting import export
 
     _say(f"network: {export(a.folder, a.out, a.format, a.patches)}")

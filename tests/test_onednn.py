@@ -57,7 +57,8 @@ def test_avx512_is_read_off_the_list_of_the_cpu(tmp_path):
     assert has_avx512(tmp_path / "none")  # not known: hands off
 
 
-def test_the_command_line_decides_before_tensorflow_is_imported(monkeypatch):
+def test_the_command_line_decides_before_tensorflow_is_imported():
     """Importing what decides must not import TensorFlow itself."""
-    code = "import sys, femur_lib.onednn, femur_lib.experiments; sys.exit('tensorflow' in sys.modules)"
+    needed = "femur_lib.onednn, femur_lib.experiments, femur_lib.prediction"
+    code = f"import sys, {needed}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
