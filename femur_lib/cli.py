@@ -235,9 +235,10 @@ def _report(a) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 if it went well, 1 for bad input (said in one line), 2 for a wrong command line."""
     a = _parser().parse_args(arguments)
-    warnings.showwarning = lambda message, *_: print(f"femur: warning: {message}", file=sys.stderr)
     try:
-        a.run(a)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"femur: warning: {message}", file=sys.stderr)
+            a.run(a)
     except (DataError, FloatingPointError) as error:
         print(f"femur: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 
 import nibabel as nib
 import numpy as np
@@ -59,14 +60,26 @@ def test_single_images_are_predicted_by_name(tiny_cohort, profile, tmp_path):
     assert nib.load(tmp_path / "out" / f"{name}_mask.nii.gz").shape == nib.load(image).shape
 
 
-def test_predict_can_be_asked_for_one_pass_and_for_flips(trained_runs, tiny_cohort, tmp_path):
+def test_predict_can_be_asked_for_one_pass_and_for_flips(trained_runs, tiny_cohort, tmp_path, monkeypatch):
     scan, run = str(tiny_cohort.subjects[0].image), str(trained_runs["2d-unpadded"])
-    answers = {}
-    for name, options in {"nine": [], "one": ["--patches", "one"], "flip": ["--flip"]}.items():
+
+    def answer(name: str, *options: str) -> np.ndarray:
         assert main(["predict", run, scan, "--out", str(tmp_path / name), *options]) == 0
-        answers[name] = nib.load(next((tmp_path / name).glob("*_probability.nii.gz"))).get_fdata()
-    assert 0 < np.abs(answers["one"] - answers["nine"]).max() < 0.9
-    assert np.abs(answers["flip"] - answers["nine"]).max() > 0
+        return nib.load(next((tmp_path / name).glob("*_probability.nii.gz"))).get_fdata()
+
+    nine, flipped = answer("nine"), answer("flip", "--flip")
+    assert np.abs(flipped - nine).max() > 1e-3
+    monkeypatch.setattr("femur_lib.inference.nine_patches", lambda *a: 1 / 0)
+    once = answer("one", "--patches", "one")  # with one level and 24 pixels the nine patches are aligned
+    np.testing.assert_allclose(once, nine, atol=1e-5)
+
+
+def test_a_warning_is_one_line_and_later_ones_are_left_as_they_were(monkeypatch, capsys):
+    before = warnings.showwarning
+    monkeypatch.setattr("femur_lib.cli._check", lambda a: warnings.warn("too large", RuntimeWarning, stacklevel=1))
+    assert main(["check", "x"]) == 0
+    assert capsys.readouterr().err == "femur: warning: too large\n"
+    assert warnings.showwarning is before
 
 
 def test_phantom_makes_what_check_accepts(tmp_path, capsys):

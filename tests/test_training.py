@@ -146,7 +146,7 @@ def test_the_unpadded_network_trains_and_loads(tiny_cohort, tmp_path):
 
 
 def test_a_training_too_large_for_the_machine_is_warned_of_before_it_begins(tiny_cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "machine_bytes", lambda: 10**6)
+    monkeypatch.setattr(training, "machine_bytes", lambda: 10**4)
     monkeypatch.setattr(training, "load_samples", lambda *a: 1 / 0)  # no further
     with pytest.warns(RuntimeWarning, match=r"3d-f2-l2 needs at least .* GB"), pytest.raises(ZeroDivisionError):
         train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=quiet)
