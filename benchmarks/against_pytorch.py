@@ -10,12 +10,11 @@ and is compared with the best of a large matrix product and one large 3D convolu
 """
 
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
 
-from measuring import example, in_a_fresh_process, our_step, peak_bytes, timed
+from measuring import answered, example, in_a_fresh_process, our_step, peak_bytes, timed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the peer
 
@@ -61,8 +60,6 @@ def best_rate(framework: str) -> float:
     if framework == "ours":
         import tensorflow as tf
 
-        import femur_lib  # noqa: F401
-
         a, x = tf.random.normal((n, n)), tf.random.normal((1, *side, maps))
         k = tf.random.normal((3, 3, 3, maps, maps))
         works = [lambda: (a @ a).numpy(), lambda: tf.nn.conv3d(x, k, [1] * 5, "SAME").numpy()]
@@ -101,16 +98,14 @@ def settings() -> list[tuple[str, dict]]:
 
 def main() -> None:
     """Measure and print."""
+    if answered(measure):
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, nargs=3, default=[256, 256, 48])
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--experiments", nargs="+", default=["3d-f32-l3", "3d-f32-l4", "3d-f32-l4-d1.2.4.8"])
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
     a = parser.parse_args()
-    if a.measure:
-        print(json.dumps(measure(json.loads(a.measure))))
-        return
     from femur_lib.costs import cost
     from femur_lib.experiments import parse_experiment
 

@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 
+import femur_lib  # noqa: F401  before TensorFlow, whoever imports that
+
 
 def timed(step: Callable[[], object], steps: int) -> list[float]:
     """Seconds of each step after a first that is not counted."""
@@ -34,11 +36,18 @@ def in_a_fresh_process(script: str, request: dict) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def answered(measure: Callable[[dict], dict]) -> bool:
+    """In a process that :func:`in_a_fresh_process` began: measure and print. Elsewhere False, and nothing."""
+    if sys.argv[1:2] != ["--measure"]:
+        return False
+    print(json.dumps(measure(json.loads(sys.argv[2]))))
+    return True
+
+
 def our_step(experiment: str, size: tuple[int, ...], task: str, precision: str = "float32") -> Callable[[], object]:
     """A prediction ("inference") or a training step ("training") of one of our networks on noise, batch 1."""
     import numpy as np
 
-    import femur_lib  # noqa: F401  before TensorFlow
     from femur_lib.experiments import parse_experiment
     from femur_lib.losses import WeightedCrossEntropy
     from femur_lib.networks import unet

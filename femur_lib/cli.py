@@ -13,6 +13,7 @@ from pathlib import Path
 
 from femur_lib import __version__
 from femur_lib.errors import DataError
+from femur_lib.precision import PRECISIONS
 
 INTRODUCTION = """\
 Segment the proximal femur in MR images, step by step:
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--largest-component", action=argparse.BooleanOptionalAction, help="default: for 2D networks only, as in the paper")  # fmt: skip
     p.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the prediction for the mirrored scan; default: as the run's profile says")  # fmt: skip
     p.add_argument("--patches", choices=["nine", "one"], help="of unpadded networks: the paper's nine patches, or one pass; default: as the run's profile says")  # fmt: skip
-    p.add_argument("--precision", default="auto", choices=["auto", "float32", "mixed_bfloat16", "mixed_float16"], help="of the arithmetic")  # fmt: skip
+    p.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the arithmetic")  # fmt: skip
     p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
 
     p = verb("export", _export, "Hand a network on: a folder with it, its recipe and a small runner.", "With onnx the runner needs no TensorFlow. README.txt in the folder says how to run it.")  # fmt: skip
@@ -161,8 +162,7 @@ def _train(a) -> None:
         raise DataError("--epochs", str(a.epochs), "at least 1", "Ask for more.")
     from femur_lib.onednn import avoid_where_it_hangs
 
-    architecture = profile.architecture(a.experiment)
-    avoid_where_it_hangs(architecture, *profile.grid_2d[:2])
+    avoid_where_it_hangs(profile.architecture(a.experiment), *profile.grid_2d[:2])
     from femur_lib.training import train
 
     _say(f"run: {train(cohort, a.folder, a.experiment, profile, None if a.all_subjects else a.fold, a.epochs, _say)}")

@@ -13,6 +13,8 @@ import tempfile
 import zipapp
 from pathlib import Path
 
+import numpy as np
+
 import femur_lib
 from femur_lib.errors import DataError
 from femur_lib.runner import NETWORKS, content_hash
@@ -126,8 +128,6 @@ def _write_network(model, path: Path, kind: str) -> None:
         except ImportError:
             raise DataError("onnx", "no tf2onnx", "the libraries of this format", "pip install '.[onnx]'") from None
     # Keras traces a network when it is called; it has to be once before it can be exported.
-    import numpy as np
-
     side = [n or 2**6 for n in model.input_shape[1:-1]]
     model(np.zeros((1, *side, model.input_shape[-1]), np.float32))
     model.export(path, format="onnx" if kind == "onnx" else "tf_saved_model", verbose=False)

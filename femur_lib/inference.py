@@ -6,7 +6,7 @@ import numpy as np
 
 from femur_lib.architecture import Architecture, UnpaddedGeometry, unpadded_geometry
 from femur_lib.costs import cost, machine_bytes
-from femur_lib.inputs import pad_to_multiple, three_slices, unpad
+from femur_lib.inputs import pad_to_multiple, padded_size, three_slices, unpad
 from femur_lib.volumes import Grid, Volume, from_grid, from_stack, to_grid, to_stack
 
 BATCH_PIXELS = 2**20  # slices go through a 2D network in batches of at most about this many pixels
@@ -143,7 +143,7 @@ def grid_probability(model, architecture: Architecture, stack: np.ndarray, patch
         return unpad(model.predict_on_batch(padded[None, ..., None])[0, ..., 1], stack.shape)
     rows, columns, slices = stack.shape
     if a.padded:
-        size = tuple(-(-n // m) * m for n, m in zip((rows, columns), a.size_multiple, strict=True))
+        size = padded_size((rows, columns), a.size_multiple)
     else:
         size = (rows, columns) if patches == "nine" else pass_size(a, rows, columns)
     at_once = slices_at_once(a, size, machine_bytes())

@@ -11,6 +11,11 @@ def three_slices(stack: np.ndarray, k: int) -> np.ndarray:
     return stack[..., [max(0, k - 1), k, min(last, k + 1)]]
 
 
+def padded_size(size: Sequence[int], multiples: Sequence[int]) -> tuple[int, ...]:
+    """The size that :func:`pad_to_multiple` gives."""
+    return tuple(-(-n // m) * m for n, m in zip(size, multiples, strict=True))
+
+
 def pad_to_multiple(array: np.ndarray, multiples: Sequence[int]) -> np.ndarray:
     """Mirror the ends of leading axes outwards until each is a multiple; :func:`unpad` is the way back."""
     widths = []

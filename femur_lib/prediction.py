@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from femur_lib import segmentation
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.errors import DataError
 from femur_lib.scores.overlap import overlap
 from femur_lib.scores.surfaces import distances
-from femur_lib.segmentation import Segmenter, check_fits, segment
+from femur_lib.segmentation import Segmenter, check_fits, check_free, scans_by_name, segment, write_segmentation
 from femur_lib.volumes import (
     Volume,
     check_same_grid,
     read_labels,
     read_mask,
     read_volume,
-    write_volume,
 )
 
-SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz", "picture": "_overlay.png"}
+SUFFIXES = {**segmentation.SUFFIXES, "picture": "_overlay.png"}
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,7 @@ def scans_of_files(images: Sequence[str | os.PathLike]) -> list[Scan]:
     Raises:
         DataError: two files of one name.
     """
-    scans: dict[str, Scan] = {}
-    for image in map(Path, images):
-        name = image.name.removesuffix(".gz").removesuffix(".nii")
-        if name in scans:
-            raise DataError(image, f"the name {name} twice", "a name of its own for each scan", "Rename one.")
-        scans[name] = Scan(name, image)
-    return list(scans.values())
+    return [Scan(name, image) for name, image in scans_by_name(images).items()]
 
 
 def scans_of_cohort(cohort: Cohort, leave_out: Sequence[str] = ()) -> list[Scan]:
@@ -74,12 +68,8 @@ def predict_files(
 
     out = Path(out)
     for scan in scans:
-        for suffix in SUFFIXES.values():
-            target = out / f"{scan.name}{suffix}"
-            if target.exists() and not overwrite:
-                raise DataError(
-                    target, "a file there already", "nothing", "Choose another folder, or pass --overwrite."
-                )
+        if not overwrite:
+            check_free(out, scan.name, SUFFIXES.values())
         image = read_volume(scan.image)
         check_fits(segmenter, scan.image, image)
         if scan.truth is not None:
@@ -88,8 +78,7 @@ def predict_files(
     for number, scan in enumerate(scans, start=1):
         image = read_volume(scan.image)
         probability, mask = segment(segmenter, image)
-        write_volume(out / f"{scan.name}{SUFFIXES['probability']}", probability.array, image.affine)
-        masks.append(write_volume(out / f"{scan.name}{SUFFIXES['mask']}", mask.array, image.affine))
+        masks.append(write_segmentation(out, scan.name, probability, mask))
         truth = read_mask(scan.truth) if scan.truth else None
         save(overlay_page(image, mask, truth, title=scan.name), out / f"{scan.name}{SUFFIXES['picture']}")
         progress(f"{scan.name} ({number} of {len(scans)})")

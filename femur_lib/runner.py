@@ -15,8 +15,16 @@ import numpy as np
 
 from femur_lib.architecture import Architecture
 from femur_lib.errors import DataError
-from femur_lib.segmentation import Network, Segmenter, check_fits, segment
-from femur_lib.volumes import Grid, read_volume, write_volume
+from femur_lib.segmentation import (
+    Network,
+    Segmenter,
+    check_fits,
+    check_free,
+    scans_by_name,
+    segment,
+    write_segmentation,
+)
+from femur_lib.volumes import Grid, read_volume
 
 NETWORKS = {"onnx": "network.onnx", "keras": "network.keras", "savedmodel": "network"}
 
@@ -110,20 +118,12 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
     return 0
 
 
-def _segment_files(segmenter: Segmenter, scans: list[Path], out: Path, overwrite: bool) -> None:
-    names: dict[str, Path] = {}
-    for scan in scans:  # every scan is checked before the first is segmented
-        name = scan.name.removesuffix(".gz").removesuffix(".nii")
-        if name in names:
-            raise DataError(scan, f"the name {name} twice", "a name of its own for each scan", "Rename one.")
-        names[name] = scan
-        for target in (out / f"{name}_probability.nii.gz", out / f"{name}_mask.nii.gz"):
-            if target.exists() and not overwrite:
-                raise DataError(target, "a file there already", "nothing", "Choose another folder, or --overwrite.")
+def _segment_files(segmenter: Segmenter, images: list[Path], out: Path, overwrite: bool) -> None:
+    scans = scans_by_name(images)
+    for name, scan in scans.items():  # every scan is checked before the first is segmented
+        if not overwrite:
+            check_free(out, name)
         check_fits(segmenter, scan, read_volume(scan))
-    for number, (name, scan) in enumerate(names.items(), start=1):
-        volume = read_volume(scan)
-        probability, mask = segment(segmenter, volume)
-        write_volume(out / f"{name}_probability.nii.gz", probability.array, volume.affine)
-        write_volume(out / f"{name}_mask.nii.gz", mask.array, volume.affine)
-        print(f"{name} ({number} of {len(names)})", flush=True)
+    for number, (name, scan) in enumerate(scans.items(), start=1):
+        write_segmentation(out, name, *segment(segmenter, read_volume(scan)))
+        print(f"{name} ({number} of {len(scans)})", flush=True)

@@ -79,9 +79,7 @@ def load_run(folder: str | os.PathLike, precision: str = "auto", patches: str | 
             folder / "model.keras", f"a file that cannot be read ({error})", "a saved network", "Train again."
         ) from None
     patches = patches or profile.patches
-    size, policy = input_size(architecture, grid, patches), resolve(precision, architecture)
-    if policy != "float32" or (size is not None and size != model.input_shape[1:3]):
-        model = rebuilt(model, architecture, size, policy)
+    model = ready(model, architecture, grid, patches, resolve(precision, architecture))
     segmenter = Segmenter(
         network=model,
         architecture=architecture,
@@ -93,6 +91,14 @@ def load_run(folder: str | os.PathLike, precision: str = "auto", patches: str | 
         grid_spacing_mm=tuple(record["grid_spacing_mm"]),
     )
     return Run(folder, record, model, segmenter)
+
+
+def ready(model: keras.Model, architecture: Architecture, grid: Grid, patches: str, precision: str) -> keras.Model:
+    """A saved network, float32 and for the grid's size, made ready to predict: rebuilt only if it has to be."""
+    size = input_size(architecture, grid, patches)
+    if precision == "float32" and (size is None or size == model.input_shape[1:3]):
+        return model
+    return rebuilt(model, architecture, size, precision)
 
 
 def input_size(architecture: Architecture, grid: Grid, patches: str = "nine") -> tuple[int, int] | None:

@@ -1,7 +1,9 @@
 """From one scan to one mask, with a network that is trained. Needs no TensorFlow: only what its network needs."""
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,8 +12,9 @@ from femur_lib.architecture import Architecture
 from femur_lib.errors import DataError
 from femur_lib.inference import predict_volume
 from femur_lib.masks import largest_component, threshold_mask
-from femur_lib.volumes import Grid, Volume, grid_spacing_mm, to_stack
+from femur_lib.volumes import Grid, Volume, grid_spacing_mm, to_stack, write_volume
 
+SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz"}
 SPACING_TOLERANCE = 1.5  # a network is not asked about pixels that much larger or smaller than it was trained on
 
 
@@ -68,6 +71,35 @@ def check_fits(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) ->
             f"about {_times(wanted)} mm, as in its training",
             "Crop or resample the scan to a field of view like that of the training scans.",
         )
+
+
+def scans_by_name(images: Sequence[str | os.PathLike]) -> dict[str, Path]:
+    """Scans by the names of their files, less ``.nii`` and ``.gz``.
+
+    Raises:
+        DataError: two files of one name.
+    """
+    scans: dict[str, Path] = {}
+    for image in map(Path, images):
+        name = image.name.removesuffix(".gz").removesuffix(".nii")
+        if name in scans:
+            raise DataError(image, f"the name {name} twice", "a name of its own for each scan", "Rename one.")
+        scans[name] = image
+    return scans
+
+
+def check_free(out: Path, name: str, suffixes: Iterable[str] = SUFFIXES.values()) -> None:
+    """Raise a DataError if one of the files to be written for a scan is there already."""
+    for suffix in suffixes:
+        target = out / f"{name}{suffix}"
+        if target.exists():
+            raise DataError(target, "a file there already", "nothing", "Choose another folder, or pass --overwrite.")
+
+
+def write_segmentation(out: Path, name: str, probability: Volume, mask: Volume) -> Path:
+    """Write both beside each other; returns the mask's path."""
+    write_volume(out / f"{name}{SUFFIXES['probability']}", probability.array, probability.affine)
+    return write_volume(out / f"{name}{SUFFIXES['mask']}", mask.array, mask.affine)
 
 
 def _times(values) -> str:

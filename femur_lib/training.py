@@ -27,8 +27,8 @@ from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
 from femur_lib.feeding import Feed, Sample, load_samples
 from femur_lib.inference import predict_volume
+from femur_lib.inputs import padded_size
 from femur_lib.losses import DiceCrossEntropy, FemurDice, WeightedCrossEntropy, class_weights
-from femur_lib.networks import rebuilt
 from femur_lib.onednn import avoid_where_it_hangs
 from femur_lib.precision import resolve
 from femur_lib.runs import (
@@ -36,9 +36,9 @@ from femur_lib.runs import (
     claim,
     data_hash,
     devices,
-    input_size,
     is_finished,
     peak_memory_gib,
+    ready,
     versions,
     write_json,
 )
@@ -167,8 +167,7 @@ def train(
     best = "best.weights.h5" if profile.recipe == "paper" and validation else "last.weights.h5"
     model = build(architecture, grid)  # float32: a saved network is at home on any machine
     model.load_weights(work / best)
-    size = input_size(architecture, grid, profile.patches)
-    predictor = rebuilt(model, architecture, size, precision)
+    predictor = ready(model, architecture, grid, profile.patches, precision)
     progress("choosing the threshold")
     chosen_on = "validation" if profile.recipe == "paper" and validation else "training"
     names = validation if chosen_on == "validation" else training
@@ -208,7 +207,7 @@ def training_bytes(architecture: Architecture, profile: Profile, precision: str)
     grid = profile.grid(architecture.dimensions)
     size = (grid.rows, grid.columns, grid.slices)[: architecture.dimensions]
     if architecture.padded:
-        size = tuple(-(-n // m) * m for n, m in zip(size, architecture.size_multiple, strict=True))
+        size = padded_size(size, architecture.size_multiple)
     batch, width = profile.batch_size(architecture.dimensions), 4 if precision == "float32" else 2
     return cost(architecture, size).training_bytes(batch, width)
 

@@ -86,7 +86,7 @@ class ProbabilityHistogram:
     def best_threshold(self) -> float:
         """The threshold whose precision and recall lie nearest to (1, 1) (paper, Results)."""
         precision, recall, thresholds = self.precision_recall()
-        return float(thresholds[int(np.argmin((1 - precision) ** 2 + (1 - recall) ** 2))])
+        return _nearest_to_perfect(precision, recall, thresholds)
 
     def youden_threshold(self) -> float:
         """The threshold at which true less false positive rate is largest (Youden 1950)."""
@@ -114,7 +114,10 @@ def mean_precision_recall(histograms: list[ProbabilityHistogram]) -> tuple[np.nd
 
 def mean_curve_threshold(histograms: list[ProbabilityHistogram]) -> float:
     """The threshold of the mean curve's point nearest to (1, 1), as the paper chooses it."""
-    precision, recall, thresholds = mean_precision_recall(histograms)
+    return _nearest_to_perfect(*mean_precision_recall(histograms))
+
+
+def _nearest_to_perfect(precision: np.ndarray, recall: np.ndarray, thresholds: np.ndarray) -> float:
     return float(thresholds[int(np.argmin((1 - precision) ** 2 + (1 - recall) ** 2))])
 
 
