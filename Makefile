@@ -1,6 +1,7 @@
 # make run    set up, make the synthetic cohort, execute the notebooks, write runs/quick/report.html
 # make test   set up, lint, check types, run every test, execute every notebook
-# make oracles  install PyTorch, compare the networks with the same ones in PyTorch
+# make oracles  install PyTorch, MONAI, MedPy and surface-distance, and compare networks and scores with theirs
+# make slow   what takes minutes for one question: a training killed twenty times
 # make lab    set up, open JupyterLab
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort
 # Windows, or no make: README.md names the same commands one by one.
@@ -16,7 +17,7 @@ PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test unit oracles lab lock clean
+.PHONY: setup run test unit slow oracles lab lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -58,11 +59,15 @@ test: $(READY)
 unit: $(READY)
 	$(BIN)/pytest -m "not notebook"
 
-# The networks once more in PyTorch, to compare with. Not part of the lock: on Linux, PyPI's own build of it brings CUDA
-# (several GB). Where a smaller build is at hand, install that instead: the tests take any.
+slow: $(READY)
+	$(BIN)/pytest -m slow -s
+
+# Networks and scores once more by others' code, to compare with. Not part of the lock: on Linux, PyPI's own build of
+# PyTorch brings CUDA (several GB). Where a smaller build is at hand, install that instead: the tests take any.
 oracles: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pytest tests/test_parity.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 monai==1.6.1 medpy==0.5.2 \
+	  surface-distance==0.1
+	$(BIN)/pytest tests/test_parity.py tests/test_score_oracles.py
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
@@ -70,7 +75,7 @@ lab: $(READY)
 # For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
 # address of any package index, so it installs from whichever index a machine is set up to use.
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra onnx \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra onnx --extra search \
 	  --group dev --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file requirements.lock
 
 clean:

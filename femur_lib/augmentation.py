@@ -3,6 +3,8 @@
 The paper flips left and right, since its scans are of either hip. The rest is ours, for the recipe "ours".
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -19,8 +21,8 @@ def deform(
     mask: np.ndarray,
     rng: np.random.Generator,
     degrees: float = 12.0,
-    scale: float = 0.15,
     shift: float = 0.05,
+    scale: float = 0.15,
     elastic: float = 1.5,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rotate, scale, shift and bend both in-plane, every slice alike.
@@ -30,8 +32,8 @@ def deform(
         mask: of the same rows and columns.
         rng: where chance comes from.
         degrees: largest rotation.
-        scale: largest change of size, as a fraction.
         shift: largest shift, as a fraction of the field of view.
+        scale: largest change of size, as a fraction.
         elastic: standard deviation, in pixels, of a smooth displacement with a knot every eighth of the image.
     """
     shape = np.array(image.shape[:2], float)
@@ -42,8 +44,9 @@ def deform(
     grid = np.indices(image.shape[:2], float)
     where = np.tensordot(turn, grid - centre[:, None, None], 1) + centre[:, None, None]
     where += (rng.uniform(-shift, shift, 2) * shape)[:, None, None]
-    knots = rng.normal(0, elastic, (2, 8, 8))
-    where += np.stack([ndimage.zoom(k, shape / 8, order=3, mode="nearest", grid_mode=True) for k in knots])
+    if elastic:
+        knots = rng.normal(0, elastic, (2, 8, 8))
+        where += np.stack([ndimage.zoom(k, shape / 8, order=3, mode="nearest", grid_mode=True) for k in knots])
     new_image, new_mask = np.empty_like(image), np.empty_like(mask)
     for k in range(image.shape[2]):  # a 2D network's sample has three image slices and one of the mask
         new_image[..., k] = ndimage.map_coordinates(image[..., k], where, order=1, mode="nearest")
@@ -54,20 +57,37 @@ def deform(
 
 
 def change_intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another scanner on another day: gamma, a smooth coil field, contrast, noise; z-scored again before the noise."""
+    """Another scanner on another day: gamma, a smooth coil field, contrast; z-scored again."""
     low, high = image.min(), image.max()
     unit = ((image - low) / (high - low)) ** np.exp(rng.uniform(-0.4, 0.4))
     knots = np.exp(rng.normal(0, 0.15, (3, 3, 2)))
     field = ndimage.zoom(knots, np.array(image.shape) / knots.shape, order=1, mode="nearest", grid_mode=True)
     changed = (unit * field).astype(np.float32)
-    changed = (changed - changed.mean()) / changed.std()
+    return (changed - changed.mean()) / changed.std()
+
+
+def add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise of up to 0.15 standard deviations of the image, in three cases of ten."""
     if rng.random() < 0.3:
-        changed += rng.normal(0, rng.uniform(0, 0.15), image.shape).astype(np.float32)
-    return changed
+        return image + rng.normal(0, rng.uniform(0, 0.15), image.shape).astype(np.float32)
+    return image
 
 
-def augment(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Flip, deform and change the intensity of one volume and its mask."""
-    image, mask = flip(image, mask, rng)
-    image, mask = deform(image, mask, rng)
-    return change_intensity(image, rng), mask
+def augment(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, kinds: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A copy of one volume and its mask, changed in the ways that a recipe names (femur_lib.recipes.Augmentation).
+
+    "rotate" shifts, too; "intensity" is gamma and coil field. Image and mask are moved together.
+    """
+    if "flip" in kinds:
+        image, mask = flip(image, mask, rng)
+    left_out = {"rotate": {"degrees": 0.0, "shift": 0.0}, "scale": {"scale": 0.0}, "elastic": {"elastic": 0.0}}
+    if not left_out.keys().isdisjoint(kinds):
+        nothing = {k: v for kind, settings in left_out.items() if kind not in kinds for k, v in settings.items()}
+        image, mask = deform(image, mask, rng, **nothing)
+    if "intensity" in kinds:
+        image = change_intensity(image, rng)
+    if "noise" in kinds:
+        image = add_noise(image, rng)
+    return image, mask

@@ -4,7 +4,7 @@ Names read as the paper's tables do: ``3d-f32-l4-d1.2.4.8`` is "3D CNN-dilated, 
 ``2d-unpadded-f64-l3`` is "2D CNN*, F:64, L:3". Two endings are ours and no part of the paper: ``-a2`` keeps the two
 upper levels within slices, ``-bn`` or ``-gn`` normalises every convolution.
 
-A profile changes size and training time, never the method; only ``recipe: ours`` does, and says so by its name.
+A profile changes size and training time, never the method; only its ``recipe`` does, and says so by its name.
 """
 
 import os
@@ -12,13 +12,14 @@ import re
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from femur_lib.architecture import Architecture
 from femur_lib.errors import DataError
+from femur_lib.recipes import RECIPES, Recipe, find_recipe
 from femur_lib.volumes import Grid
 
 NAME = re.compile(
@@ -77,7 +78,7 @@ class Profile(BaseModel):
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
         "auto", description="of the arithmetic, see femur_lib.precision"
     )
-    recipe: Literal["paper", "ours"] = Field("paper", description="see femur_lib.training")
+    recipe: Recipe = Field(RECIPES["paper"], description="a name, or a name and other ingredients: femur_lib.recipes")
     epochs: int = Field(200, ge=1, description="at most this many")
     first_epochs: int = Field(30, ge=0, description="epochs before early stopping may act")
     patience: int = Field(10, ge=1, description="epochs without improvement before it acts")
@@ -91,7 +92,14 @@ class Profile(BaseModel):
     patches: Literal["nine", "one"] = Field(
         "nine", description="unpadded networks: the paper's nine patches, or one pass over the mirrored slice"
     )
+    gpus: int = Field(1, ge=1, description="how many GPUs share each batch of one training")
+    deterministic: bool = Field(False, description="repeat to the last bit on one device, at some cost of speed")
     experiments: tuple[str, ...] = Field((), description="networks that the notebooks train")
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _named_recipe(cls, given: Any) -> Any:
+        return find_recipe(given)
 
     def grid(self, dimensions: int) -> Grid:
         """The grid of 2D or of 3D networks."""

@@ -4,15 +4,20 @@ Everything random follows from (seed, epoch): a training that was stopped and go
 same order as one that was not.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 
+from femur_lib import __version__
 from femur_lib.architecture import CHANNELS_2D, Architecture, unpadded_geometry
-from femur_lib.augmentation import augment, flip
-from femur_lib.cohort import Cohort, read_subject
+from femur_lib.augmentation import augment
+from femur_lib.cohort import Cohort, Subject, read_subject
+from femur_lib.files import unpacked_hash
 from femur_lib.inputs import pad_to_multiple, three_slices
+from femur_lib.losses import border_weights
 from femur_lib.volumes import Grid, mask_to_grid, to_grid, to_stack
 
 
@@ -25,25 +30,56 @@ class Sample:
     mask: np.ndarray
 
 
-def load_samples(cohort: Cohort, subjects: Sequence[str], grid: Grid) -> list[Sample]:
-    """Read subjects onto a grid; they stay in memory (86 hips at 256 x 256 x 48: 1.4 GB)."""
-    samples = []
+def load_samples(
+    cohort: Cohort, subjects: Sequence[str], grid: Grid, cache: str | os.PathLike | None = None
+) -> list[Sample]:
+    """Read subjects onto a grid.
+
+    Args:
+        cohort: where they are.
+        subjects: their names.
+        grid: what the network sees.
+        cache: a folder that keeps what was read, by the content of the files and by the grid; it may be removed at
+            any time. Samples then stay on disk and are read as needed. Without one they stay in memory (86 hips at
+            256 x 256 x 48: 1.4 GB).
+    """
+    kept = joblib.Memory(cache, mmap_mode="r", verbose=0).cache(_on_grid, ignore=["subject"])
+    found = []
     for name in subjects:
-        image, mask = read_subject(cohort[name])
-        samples.append(Sample(name, to_grid(to_stack(image).array, grid), mask_to_grid(to_stack(mask).array, grid)))
-    return samples
+        subject = cohort[name]
+        key = (unpacked_hash(subject.image), unpacked_hash(subject.mask)) if cache else None
+        found.append(Sample(name, *kept(subject, key, grid, __version__)))
+    return found
+
+
+def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarray, np.ndarray]:
+    image, mask = read_subject(subject)
+    return to_grid(to_stack(image).array, grid), mask_to_grid(to_stack(mask).array, grid)
 
 
 class Feed:
-    """Batches of one epoch.
+    """Batches of one epoch. Set ``epoch`` before each epoch begins (a Keras callback does).
 
-    Set ``epoch`` before each epoch begins (a Keras callback does). ``recipe`` is "paper" (flips), "ours" (flips,
-    deformation, intensity) or "none" (validation: as they are, in order).
+    Args:
+        samples: what to learn from.
+        architecture: of the network that eats it.
+        batch_size: slices (2D) or volumes (3D).
+        augmentation: how each epoch's copies differ, see :func:`femur_lib.augmentation.augment`.
+        seed: of all chance; None takes the samples in order, for validation.
+        border_weights: bring a weight for every voxel, :func:`femur_lib.losses.border_weights`.
     """
 
-    def __init__(self, samples: Sequence[Sample], architecture: Architecture, batch_size: int, recipe: str, seed: int):
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        architecture: Architecture,
+        batch_size: int,
+        augmentation: Sequence[str] = (),
+        seed: int | None = None,
+        border_weights: bool = False,
+    ):
         self.samples, self.architecture, self.batch_size = list(samples), architecture, batch_size
-        self.recipe, self.seed, self.epoch = recipe, seed, 0
+        self.augmentation, self.seed, self.border_weights, self.epoch = augmentation, seed, border_weights, 0
         if architecture.dimensions == 2:
             self.items = [(i, k) for i, s in enumerate(self.samples) for k in range(s.image.shape[2])]
         else:
@@ -57,33 +93,30 @@ class Feed:
     def __len__(self) -> int:
         return -(-len(self.items) // self.batch_size)
 
-    def _item(self, item: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _item(self, item: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         i, k = item
         image, mask = self.samples[i].image, self.samples[i].mask
-        if self.architecture.dimensions == 2:  # three slices in, the middle one's mask out
+        flat = self.architecture.dimensions == 2
+        if flat:  # three slices in, the middle one's mask out
             image, mask = three_slices(image, k), mask[..., k : k + 1]
-        if self.recipe == "paper":
-            image, mask = flip(image, mask, rng)
-        elif self.recipe == "ours":
-            image, mask = augment(image, mask, rng)
-        if self.architecture.dimensions == 2:
-            if self.architecture.padded:
-                multiples = self.architecture.size_multiple
-                return pad_to_multiple(image, multiples), pad_to_multiple(mask, multiples)[..., 0]
-            return image, mask[..., 0][self.seen]
-        multiples = self.architecture.size_multiple
-        return pad_to_multiple(image, multiples)[..., None], pad_to_multiple(mask, multiples)
-
-    def batch(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """One batch of the current epoch: float32 images (N, ..., C) and uint8 masks (N, ...)."""
-        if self.recipe == "none":
-            order = np.arange(len(self.items))
+        image, mask = augment(image, mask, rng, self.augmentation)
+        targets = [mask, border_weights(mask)] if self.border_weights else [mask]
+        if self.architecture.padded:
+            multiples = self.architecture.size_multiple
+            image, *targets = (pad_to_multiple(a, multiples) for a in (image, *targets))
         else:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.items))
-        rng = np.random.default_rng((self.seed, self.epoch, number))
+            targets = [a[self.seen] for a in targets]
+        return (image, *(a[..., 0] for a in targets)) if flat else (image[..., None], *targets)
+
+    def batch(self, number: int) -> tuple[np.ndarray, ...]:
+        """One batch of the current epoch: float32 images (N, ..., C), uint8 masks (N, ...), and weights if asked."""
+        order = np.arange(len(self.items))
+        if self.seed is not None:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+        rng = np.random.default_rng((self.seed or 0, self.epoch, number))
         chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
-        pairs = [self._item(self.items[j], rng) for j in chosen]
-        return np.stack([x for x, _ in pairs]).astype(np.float32), np.stack([y for _, y in pairs])
+        images, *targets = (np.stack(a) for a in zip(*(self._item(self.items[j], rng) for j in chosen), strict=True))
+        return (images.astype(np.float32), *targets)
 
     def dataset(self):
         """The same as a ``tf.data.Dataset`` that prepares the next batches while the network works.
@@ -93,11 +126,13 @@ class Feed:
         import tensorflow as tf
 
         dimensions = self.architecture.dimensions
+        kinds = (tf.float32, tf.uint8, tf.float32)[: 3 if self.border_weights else 2]
 
         def batch(number):
-            x, y = tf.numpy_function(self.batch, [number], (tf.float32, tf.uint8))
-            x.set_shape((None,) * (dimensions + 1) + (CHANNELS_2D if dimensions == 2 else 1,))
-            y.set_shape((None,) * (dimensions + 1))
-            return x, y
+            images, *targets = tf.numpy_function(self.batch, [number], kinds)
+            images.set_shape((None,) * (dimensions + 1) + (CHANNELS_2D if dimensions == 2 else 1,))
+            for target in targets:
+                target.set_shape((None,) * (dimensions + 1))
+            return (images, *targets)
 
-        return tf.data.Dataset.range(len(self)).map(batch).prefetch(2)
+        return tf.data.Dataset.range(len(self)).map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)

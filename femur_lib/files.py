@@ -1,9 +1,15 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what they hold."""
 
+import functools
+import gzip
+import hashlib
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from femur_lib.errors import DataError
 
 
 @contextmanager
@@ -20,3 +26,23 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(half_written, path)
     finally:
         half_written.unlink(missing_ok=True)
+
+
+def unpacked_hash(path: str | os.PathLike) -> str:
+    """SHA-256 of what a file holds; a .gz is unpacked first, for it also holds the time at which it was packed.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = Path(path)
+    state = path.stat()
+    return _unpacked_hash(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _unpacked_hash(path: Path, changed: int, size: int) -> str:
+    raw = path.read_bytes()
+    try:
+        return hashlib.sha256(gzip.decompress(raw) if path.suffix == ".gz" else raw).hexdigest()
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(path, f"damaged data ({error})", "a complete file", "Copy it again.") from None

@@ -4,28 +4,23 @@ A run's folder holds ``model.keras``, ``history.csv`` (one row an epoch) and ``r
 how, with which versions, for how long). It appears whole or not at all.
 """
 
-import gzip
 import hashlib
 import json
 import os
-import platform
 import shutil
-import sys
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-import numpy as np
+import pandas as pd
 
-import femur_lib
 from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
-from femur_lib.files import whole
+from femur_lib.files import unpacked_hash, whole
 from femur_lib.inference import pass_size
 from femur_lib.networks import rebuilt, unet
 from femur_lib.precision import resolve
@@ -60,15 +55,7 @@ def load_run(folder: str | os.PathLike, precision: str = "auto", patches: str | 
         DataError: the folder is not a finished run.
     """
     folder = Path(folder)
-    if not (folder / "run.json").is_file() or not (folder / "model.keras").is_file():
-        unfinished = folder.with_name(folder.name + ".partial").is_dir()
-        raise DataError(
-            folder,
-            "an unfinished run" if unfinished else "no run.json and model.keras",
-            "the folder of a finished run",
-            "Start the same training again; it goes on where it stopped." if unfinished else "Train first.",
-        )
-    record = json.loads((folder / "run.json").read_text())
+    record = read_record(folder)
     profile = Profile(**record["profile"])
     architecture = profile.architecture(record["experiment"])
     grid = profile.grid(architecture.dimensions)
@@ -91,6 +78,34 @@ def load_run(folder: str | os.PathLike, precision: str = "auto", patches: str | 
         grid_spacing_mm=tuple(record["grid_spacing_mm"]),
     )
     return Run(folder, record, model, segmenter)
+
+
+def read_record(folder: str | os.PathLike) -> dict:
+    """The record (run.json) of a finished run.
+
+    Raises:
+        DataError: the folder is not a finished run.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").is_file() or not (folder / "model.keras").is_file():
+        unfinished = folder.with_name(folder.name + ".partial").is_dir()
+        raise DataError(
+            folder,
+            "an unfinished run" if unfinished else "no run.json and model.keras",
+            "the folder of a finished run",
+            "Start the same training again; it goes on where it stopped." if unfinished else "Train first.",
+        )
+    return json.loads((folder / "run.json").read_text())
+
+
+def kept_epoch(folder: str | os.PathLike) -> int:
+    """The epoch, counted from 0, whose weights a finished run keeps."""
+    record, history = read_record(folder), pd.read_csv(Path(folder) / "history.csv")
+    if not record["weights"].startswith("best"):
+        return len(history) - 1
+    monitor = Profile(**record["profile"]).recipe.monitor
+    watched = history[f"val_{monitor}"]
+    return int(watched.argmin() if monitor == "loss" else watched.argmax())
 
 
 def ready(model: keras.Model, architecture: Architecture, grid: Grid, patches: str, precision: str) -> keras.Model:
@@ -150,17 +165,11 @@ def _compare(folder: Path, old: dict, new: dict) -> None:
 
 
 def data_hash(cohort: Cohort, subjects: Sequence[str]) -> str:
-    """SHA-256 over the names and contents of the subjects' images and masks (a .gz holds the time it was packed)."""
+    """SHA-256 over the names and contents of the subjects' images and masks."""
     digest = hashlib.sha256()
     for name in subjects:
         subject = cohort[name]
-        digest.update(name.encode())
-        for file in (subject.image, subject.mask):
-            raw = file.read_bytes()
-            try:
-                digest.update(gzip.decompress(raw) if file.suffix == ".gz" else raw)
-            except (EOFError, OSError, zlib.error) as error:
-                raise DataError(file, f"damaged data ({error})", "a complete file", "Copy it again.") from None
+        digest.update(f"{name} {unpacked_hash(subject.image)} {unpacked_hash(subject.mask)}\n".encode())
     return digest.hexdigest()
 
 
@@ -168,34 +177,3 @@ def write_json(path: Path, content: object) -> None:
     """Write JSON, whole or not at all."""
     with whole(path) as half_written:
         half_written.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def versions() -> dict[str, str]:
-    """What the numbers of a run depend on besides the data."""
-    import tensorflow as tf
-
-    return {
-        "femur_lib": femur_lib.__version__,
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    }
-
-
-def devices() -> list[str]:
-    """Names of the devices that TensorFlow computes on."""
-    import tensorflow as tf
-
-    return [device.name for device in tf.config.list_logical_devices()]
-
-
-def peak_memory_gib() -> float | None:
-    """The largest memory this process has held; None on Windows, which does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 2**30 if sys.platform == "darwin" else peak / 2**20, 2)

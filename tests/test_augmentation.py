@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
-from femur_lib.augmentation import augment, change_intensity, deform, flip
+from femur_lib.augmentation import add_noise, augment, change_intensity, deform, flip
+from femur_lib.recipes import RECIPES
+
+ALL = RECIPES["ours"].augmentation
 
 
 def random_hip(seed: int = 0, shape=(24, 20, 6)) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +154,14 @@ def test_changed_intensities_still_show_the_hip():
 
 
 @pytest.mark.parametrize(
-    "change", [flip, deform, augment, lambda image, mask, rng: (change_intensity(image, rng), mask)]
+    "change",
+    [
+        flip,
+        deform,
+        lambda image, mask, rng: augment(image, mask, rng, ALL),
+        lambda image, mask, rng: (change_intensity(image, rng), mask),
+        lambda image, mask, rng: (add_noise(image, rng), mask),
+    ],
 )
 def test_the_input_is_not_touched(change):
     image, mask = random_hip()
@@ -163,19 +173,19 @@ def test_the_input_is_not_touched(change):
 
 
 def test_the_same_chance_gives_the_same_result():
-    one, other = (augment(*random_hip(), np.random.default_rng(5)) for _ in range(2))
+    one, other = (augment(*random_hip(), np.random.default_rng(5), ALL) for _ in range(2))
     np.testing.assert_array_equal(one[0], other[0])
     np.testing.assert_array_equal(one[1], other[1])
 
 
 def test_another_chance_gives_another_result():
-    one, other = (augment(*random_hip(), np.random.default_rng(seed)) for seed in (5, 6))
+    one, other = (augment(*random_hip(), np.random.default_rng(seed), ALL) for seed in (5, 6))
     assert not np.array_equal(one[0], other[0])
     assert not np.array_equal(one[1], other[1])
 
 
 def test_shape_and_kind_are_kept():
-    image, mask = augment(*random_hip(shape=(17, 23, 5)), rngs()[0])
+    image, mask = augment(*random_hip(shape=(17, 23, 5)), rngs()[0], ALL)
     assert image.shape == mask.shape == (17, 23, 5)
     assert (image.dtype, mask.dtype) == (np.float32, np.uint8)
     assert set(np.unique(mask)) == {0, 1}

@@ -87,7 +87,7 @@ def written(tmp_path, **settings):
 def test_a_profile_without_settings_is_the_papers(tmp_path):
     profile = load_profile(written(tmp_path))
     assert (profile.grid(2), profile.grid(3)) == (Grid(512, 512, 48), Grid(256, 256, 48))
-    assert (profile.subjects, profile.folds, profile.recipe) == (86, 4, "paper")
+    assert (profile.subjects, profile.folds, profile.recipe.name) == (86, 4, "paper")
     assert (profile.batch_size(2), profile.batch_size(3)) == (1, 1)
 
 

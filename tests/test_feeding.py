@@ -1,12 +1,18 @@
+import shutil
+
 import numpy as np
 import pytest
 from conftest import tiny_hip
 from hypothesis import given
 from hypothesis import strategies as st
 
+from femur_lib import feeding
 from femur_lib.architecture import Architecture, unpadded_geometry
+from femur_lib.cohort import read_cohort
 from femur_lib.feeding import Feed, Sample, load_samples
 from femur_lib.inputs import pad_to_multiple, three_slices, unpad
+from femur_lib.losses import BORDER_WEIGHT
+from femur_lib.recipes import RECIPES
 from femur_lib.volumes import Grid, mask_to_grid, to_grid, to_stack
 
 FLAT = Architecture(2, 2, 2)
@@ -24,8 +30,13 @@ def samples(n: int = 3, shape=(20, 24, 4)) -> list[Sample]:
     return result
 
 
+HOW = {"paper": (("flip",), 0), "ours": (RECIPES["ours"].augmentation, 0), "none": ((), None)}  # augmentation, seed
+
+
 def feed_of(architecture: Architecture, recipe="paper", batch_size=2, seed=0, epoch=0, of=None) -> Feed:
-    feed = Feed(samples() if of is None else of, architecture, batch_size, recipe, seed)
+    augmentation, ordered = HOW[recipe]
+    seed = None if ordered is None else seed
+    feed = Feed(samples() if of is None else of, architecture, batch_size, augmentation, seed)
     feed.epoch = epoch
     return feed
 
@@ -61,6 +72,67 @@ def test_samples_are_hips_on_the_networks_grid(tiny_cohort):
 def test_samples_come_in_the_order_asked(tiny_cohort):
     names = ["sub-05L", "sub-01R"]
     assert [s.subject for s in load_samples(tiny_cohort, names, Grid(8, 8, 4))] == names
+
+
+def test_what_was_read_once_is_found_on_disk_and_is_the_same(tiny_cohort, tmp_path, monkeypatch):
+    names, grid = ["sub-01R", "sub-02R"], Grid(16, 12, 6)
+    first = load_samples(tiny_cohort, names, grid, tmp_path)
+    monkeypatch.setattr(feeding, "read_subject", lambda subject: 1 / 0)  # must not be read again
+    again = load_samples(tiny_cohort, names, grid, tmp_path)
+    plain = [(tiny_hip_on(grid, name)) for name in names]
+    for a, b, c in zip(first, again, plain, strict=True):
+        assert a.subject == b.subject
+        for one, other, expected in zip((a.image, a.mask), (b.image, b.mask), c, strict=True):
+            np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(other, expected)
+            assert isinstance(other, np.memmap)  # and not held in memory
+
+
+def tiny_hip_on(grid: Grid, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A hip of the tiny cohort, made again and brought onto a grid."""
+    image, mask = tiny_hip({"sub-01R": 0, "sub-02R": 2}[name])
+    return to_grid(to_stack(image).array, grid), mask_to_grid(to_stack(type(image)(mask, image.affine)).array, grid)
+
+
+@pytest.mark.parametrize("other", [Grid(8, 12, 6), Grid(16, 12, 6, "min-max")], ids=str)
+def test_another_grid_is_read_anew(tiny_cohort, tmp_path, other):
+    load_samples(tiny_cohort, ["sub-01R"], Grid(16, 12, 6), tmp_path)
+    (cached,), (plain,) = (load_samples(tiny_cohort, ["sub-01R"], other, cache) for cache in (tmp_path, None))
+    np.testing.assert_array_equal(cached.image, plain.image)
+
+
+def test_a_file_that_has_changed_is_read_anew(cohort_copy, tmp_path):
+    cohort, grid = read_cohort(cohort_copy), Grid(16, 12, 6)
+    (before,) = load_samples(cohort, ["sub-01R"], grid, tmp_path / "cache")
+    shutil.copy(cohort["sub-02R"].image, cohort["sub-01R"].image)
+    (after,) = load_samples(cohort, ["sub-01R"], grid, tmp_path / "cache")
+    assert not np.array_equal(before.image, after.image)
+
+
+def test_a_damaged_cache_is_made_anew(tiny_cohort, tmp_path):
+    grid = Grid(16, 12, 6)
+    (before,) = load_samples(tiny_cohort, ["sub-01R"], grid, tmp_path)
+    expected = np.array(before.image)
+    del before
+    (kept,) = tmp_path.rglob("output.pkl")
+    kept.write_bytes(kept.read_bytes()[:100])
+    (after,) = load_samples(tiny_cohort, ["sub-01R"], grid, tmp_path)
+    np.testing.assert_array_equal(after.image, expected)
+
+
+# --- border weights
+
+
+@pytest.mark.parametrize("architecture", [FLAT, UNPADDED, SOLID], ids=["2d", "unpadded", "3d"])
+def test_border_weights_come_with_the_masks_they_belong_to(architecture):
+    solid = [Sample("a", np.zeros((36, 40, 4), np.float32), tiny_hip(3, (36, 40, 4))[1].astype(np.uint8))]
+    feed = Feed(solid, architecture, 4, ("flip",), 0, border_weights=True)
+    _, masks, weights = (np.concatenate(a) for a in zip(*feed.dataset().as_numpy_iterator(), strict=True))
+    assert (masks.shape, weights.dtype) == (weights.shape, np.float32)
+    on_border = weights > 1 + 0.99 * BORDER_WEIGHT  # the femur's outermost pixels, and those around it
+    assert 0 < masks[on_border].mean() < 1
+    assert weights[~on_border].max() < 1 + 0.99 * BORDER_WEIGHT
+    assert 0.02 < on_border.mean() < 0.3
 
 
 # --- slices with their neighbours

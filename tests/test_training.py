@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 
 from femur_lib import training
+from femur_lib.callbacks import PaperEarlyStopping
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
+from femur_lib.recipes import RECIPES
 from femur_lib.runs import load_run
-from femur_lib.training import PaperEarlyStopping, split, train
+from femur_lib.training import split, train
 
 PROFILE = Profile(
     profile="tiny", grid_2d=(16, 16, 8), grid_3d=(16, 16, 8), epochs=6, first_epochs=3, patience=2, learning_rate=3e-3,
@@ -59,7 +61,7 @@ def test_the_best_epoch_s_weights_are_kept(run, tiny_cohort):
 
     samples = load_samples(tiny_cohort, loaded.record["validation"], loaded.segmenter.grid)
     loaded.model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")
-    accuracy = loaded.model.evaluate(Feed(samples, loaded.segmenter.architecture, 1, "none", 0).dataset(), verbose=0)[1]
+    accuracy = loaded.model.evaluate(Feed(samples, loaded.segmenter.architecture, 1).dataset(), verbose=0)[1]
     assert accuracy == pytest.approx(history.val_accuracy.max(), abs=1e-4)
 
 
@@ -133,7 +135,7 @@ def test_early_stopping_told_of_the_past_stops_where_it_would_have():
 
 
 def test_our_recipe_holds_the_validation_scans_out_of_every_choice(tiny_cohort, tmp_path):
-    ours = PROFILE.model_copy(update={"recipe": "ours", "epochs": 2, "flip_predictions": True})
+    ours = PROFILE.model_copy(update={"recipe": RECIPES["ours"], "epochs": 2, "flip_predictions": True})
     record = load_run(train(tiny_cohort, tmp_path / "r", "2d-f2-l1", ours, 1, progress=quiet)).record
     assert record["threshold_chosen_on"] == "training"
     assert record["weights"] == "last epoch"

@@ -1,0 +1,129 @@
+"""Fit one network to samples as a recipe says, able to go on after being stopped at any moment."""
+
+import json
+import time
+from pathlib import Path
+
+import keras
+import pandas as pd
+
+from femur_lib.architecture import Architecture
+from femur_lib.callbacks import EpochLine, FailureWatch, PaperEarlyStopping, Progress, tensorboard
+from femur_lib.experiments import Profile
+from femur_lib.feeding import Feed, Sample
+from femur_lib.losses import FemurAccuracy, FemurDice, loss_of
+from femur_lib.runs import build, write_json
+
+AVERAGED_STEPS = 100  # over which "keep: average" averages weights, about
+
+
+def learning_rate(profile: Profile, steps_per_epoch: int):
+    """The rate, or its schedule over the whole training: cosine to nothing after an epoch of warming up."""
+    rate = profile.learning_rate
+    if profile.recipe.schedule == "constant":
+        return rate
+    steps = profile.epochs * steps_per_epoch
+    warmup = min(steps_per_epoch, steps // 10)
+    return keras.optimizers.schedules.CosineDecay(
+        rate / 10, steps - warmup, warmup_target=rate, warmup_steps=warmup, alpha=0.001
+    )
+
+
+def optimiser(profile: Profile, steps_per_epoch: int, precision: str) -> keras.optimizers.Optimizer:
+    """Adam (paper, Methods). In float16 it multiplies the loss, so that small gradients do not become zero."""
+    average = {"use_ema": True, "ema_momentum": 1 - 1 / AVERAGED_STEPS} if profile.recipe.keep == "average" else {}
+    adam = keras.optimizers.Adam(learning_rate(profile, steps_per_epoch), **average)
+    return keras.optimizers.LossScaleOptimizer(adam) if precision == "mixed_float16" else adam
+
+
+def fit(
+    work: Path,
+    architecture: Architecture,
+    profile: Profile,
+    precision: str,
+    training: list[Sample],
+    validation: list[Sample],
+    share,
+    progress: Progress,
+) -> float:
+    """Train until the recipe says stop, or go on with what lies in ``work``.
+
+    ``share`` is a :func:`femur_lib.machine.strategy`. ``work`` then holds ``history.csv`` and ``last.weights.h5``; with
+    early stopping ``best.weights.h5``, too.
+
+    Returns:
+        Seconds spent, earlier starts included.
+
+    Raises:
+        TrainingFailed: the loss is no number, or no femur is found.
+    """
+    keras.utils.set_random_seed(profile.seed)
+    recipe, batch_size = profile.recipe, profile.batch_size(architecture.dimensions)
+    border = recipe.loss == "border-weighted"
+    feed = Feed(training, architecture, batch_size, recipe.augmentation, profile.seed, border)
+    with share.scope():
+        model = build(architecture, profile.grid(architecture.dimensions), precision)
+        model.compile(
+            optimiser(profile, len(feed), precision),
+            loss_of(recipe, [s.mask for s in training]),
+            metrics=["accuracy", FemurDice()] + [FemurAccuracy()] * (recipe.monitor == "femur_accuracy"),
+        )
+
+    history = work / "history.csv"
+    past = _past(history, work / "backup" / "training_metadata.json")
+    callbacks: list[keras.callbacks.Callback] = [
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(feed, "epoch", epoch)),
+        FailureWatch(past),
+        keras.callbacks.CSVLogger(history, append=True),
+        EpochLine(progress, profile.epochs),
+        *tensorboard(work / "tensorboard"),
+    ]
+    early = None
+    if recipe.keep == "best" and validation:
+        watched, mode = f"val_{recipe.monitor}", "min" if recipe.monitor == "loss" else "max"
+        early = PaperEarlyStopping(
+            past, monitor=watched, mode=mode, min_delta=profile.min_delta, patience=profile.patience,
+            start_from_epoch=profile.first_epochs,
+        )  # fmt: skip
+        callbacks += [
+            keras.callbacks.ModelCheckpoint(
+                work / "best.weights.h5", watched, save_best_only=True, save_weights_only=True, mode=mode,
+                initial_value_threshold=past[watched].agg(mode) if len(past) else None,
+            ),
+            early,
+        ]  # fmt: skip
+    # Last, so that an epoch counts as done only when everything about it has been written.
+    callbacks.append(keras.callbacks.BackupAndRestore(work / "backup", double_checkpoint=True, delete_checkpoint=False))
+    watch_file = work / "seconds.json"
+    before = json.loads(watch_file.read_text()) if watch_file.is_file() else 0.0
+    if early is not None and early.had_stopped(model):
+        return before
+    started = time.monotonic()
+    callbacks.append(
+        keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: write_json(watch_file, before + time.monotonic() - started)
+        )
+    )
+    held_out = Feed(validation, architecture, batch_size, border_weights=border).dataset() if validation else None
+    model.fit(
+        feed.dataset(),
+        epochs=profile.epochs,
+        validation_data=held_out,
+        callbacks=callbacks,
+        verbose=0,
+        shuffle=False,  # the feed shuffles
+    )
+    model.save_weights(work / "last.weights.h5")
+    return before + time.monotonic() - started
+
+
+def _past(history: Path, backup: Path) -> pd.DataFrame:
+    """Rows of the epochs that the backup holds; later ones, of an epoch cut short, are struck out."""
+    if not backup.is_file():
+        history.unlink(missing_ok=True)
+    if not history.is_file():
+        return pd.DataFrame()
+    rows = pd.read_csv(history)
+    rows = rows[rows.epoch < json.loads(backup.read_text())["epoch"]].drop_duplicates("epoch", keep="last")
+    rows.to_csv(history, index=False)
+    return rows

@@ -1,0 +1,108 @@
+"""Look for a learning rate and a number of maps, which the paper names as not done (Discussion, limitations).
+
+The scans of the fold that will be scored take no part: the search splits the others once more, by patient, and goes
+by their Dice. Trials are Optuna's (Akiba et al. 2019); each is a run like any other. Stopped, even killed, a search
+goes on when started again: finished trials are kept, the one that was cut short continues.
+"""
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from femur_lib.callbacks import Progress
+from femur_lib.cohort import Cohort
+from femur_lib.errors import DataError, TrainingFailed
+from femur_lib.experiments import Profile
+from femur_lib.runs import kept_epoch
+from femur_lib.training import split, train
+
+
+def search(
+    cohort: Cohort,
+    folder: str | os.PathLike,
+    experiment: str,
+    profile: Profile,
+    fold: int | None = 0,
+    trials: int = 20,
+    features: tuple[int, ...] = (8, 16, 32),
+    rates: tuple[float, float] = (1e-5, 1e-2),
+    progress: Progress = print,
+) -> pd.DataFrame:
+    """Train ``trials`` times with other maps and rates, and tell how each did.
+
+    Args:
+        cohort: where the scans are.
+        folder: for ``search.db`` and one run a trial.
+        experiment: the network whose F is searched, such as ``3d-f16-l4``.
+        profile: everything else.
+        fold: the fold that will be scored later, and takes no part here; None lets everybody take part.
+        trials: how many in all, those of earlier starts included.
+        features: the F to choose among.
+        rates: lowest and highest learning rate; drawn by logarithm.
+        progress: gets the lines of the trainings.
+
+    Returns:
+        One row a finished trial, best first: trial, dice (of the inner validation scans, of the epoch that was kept),
+        features, learning_rate, epochs, seconds, run.
+
+    Raises:
+        DataError: bad input, or ``folder`` holds a search of other settings.
+    """
+    import optuna
+
+    profile.architecture(experiment)  # says what is wrong with the name
+    if trials < 1 or not features or not 0 < rates[0] <= rates[1]:
+        raise DataError("search", f"{trials} trials of F {features} at {rates}", "something to try", "Correct it.")
+    training, _ = split(cohort, profile, fold)
+    inner = replace(cohort, subjects=tuple(s for s in cohort.subjects if s.id in training))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = profile.model_dump_json(exclude={"learning_rate", "profile"})
+    asked = {"experiment": experiment, "fold": fold, "features": list(features), "rates": list(rates), "rest": settings}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=f"sqlite:///{(folder / 'search.db').resolve()}",
+        study_name="femur",
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=profile.seed),
+    )
+    if study.user_attrs.setdefault("asked", asked) != asked:
+        raise DataError(folder, "a search of other settings", "the same", "Choose another folder.")
+    study.set_user_attr("asked", asked)
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # cut short: its run goes on
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        if trial.params:
+            study.enqueue_trial(trial.params)
+
+    def one(trial) -> float:
+        maps = trial.suggest_categorical("features", features)
+        rate = float(f"{trial.suggest_float('learning_rate', *rates, log=True):.3g}")
+        name = re.sub(r"-f\d+-", f"-f{maps}-", experiment)
+        run = folder / f"{name}-rate{rate:g}"
+        progress(f"trial {trial.number + 1}: {name}, learning rate {rate:g}")
+        try:
+            train(inner, run, name, profile.model_copy(update={"learning_rate": rate}), 0, progress=progress)
+        except TrainingFailed as failure:
+            progress(f"failed: {failure}")
+            return 0.0
+        trial.set_user_attr("run", run.name)
+        return kept_dice(run)
+
+    done = (optuna.trial.TrialState.COMPLETE,)
+    while len(study.get_trials(states=done)) < trials:
+        study.optimize(one, n_trials=1)
+    rows = [
+        {"trial": t.number + 1, "dice": t.value, **t.params, "run": t.user_attrs.get("run", "failed")}
+        for t in study.get_trials(states=done)
+    ]
+    return pd.DataFrame(rows).sort_values("dice", ascending=False, ignore_index=True)
+
+
+def kept_dice(run: Path) -> float:
+    """The validation Dice, on the network's grid, of the epoch whose weights a run keeps."""
+    history = pd.read_csv(run / "history.csv")
+    return float(history.val_dice[kept_epoch(run)])
