@@ -4,11 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.experiments import Profile, load_profile
-from femur_lib.files import whole
 
 
 @dataclass(frozen=True)
@@ -68,15 +65,8 @@ def trained(space: Workspace, experiment: str, fold: int = 0, epochs: int = 0, p
     return load_run(folder)
 
 
-def evaluated(space: Workspace, run, progress=print) -> pd.DataFrame:
-    """Scores of a run on every scan it was not trained on; predictions and pictures lie in the run's folder."""
-    from femur_lib.prediction import predict_files, scans_of_cohort, score_files, truth_paths
+def evaluated(space: Workspace, run, progress=print):
+    """Scores and curves of a run on every scan it was not trained on: :func:`femur_lib.evaluation.evaluate`."""
+    from femur_lib.evaluation import evaluate
 
-    table = run.folder / "scores.csv"
-    if not table.is_file():
-        scans = scans_of_cohort(space.cohort, leave_out=run.record["training"])
-        predict_files(run.segmenter, scans, run.folder / "predictions", overwrite=True, progress=progress)
-        scores = score_files(truth_paths(space.cohort.root), run.folder / "predictions")
-        with whole(table) as half_written:
-            scores.to_csv(half_written, index=False)
-    return pd.read_csv(table)
+    return evaluate(space.cohort, run, progress)

@@ -99,8 +99,8 @@ def score_files(truth: Mapping[str, Path], predictions: str | os.PathLike) -> pd
     """Score every predicted mask of a folder against the true mask of its name, on the truth's grid.
 
     Returns:
-        One row a mask: participant_id, dice, precision, recall, specificity, asd_mm, msd_mm (NaN where undefined:
-        an empty prediction has no precision and no surface).
+        One row a mask: participant_id, dice, precision, recall, specificity, asd_mm, msd_mm, hd95_mm, nsd (NaN where
+        undefined: an empty prediction has no precision and no surface).
 
     Raises:
         DataError: no predictions, one without a truth, a file that cannot be used, or grids that differ.
@@ -117,7 +117,7 @@ def score_files(truth: Mapping[str, Path], predictions: str | os.PathLike) -> pd
                 file, f"no true mask named {name}", f"one of {', '.join(truth) or 'none'}", "Check the names."
             )
         true = read_mask(truth[name])
-        predicted = _read_prediction(file)
+        predicted = read_prediction(file)
         check_same_grid(file, predicted, truth[name], true)
         rows.append({"participant_id": name, **score(true, predicted)})
     return pd.DataFrame(rows)
@@ -131,8 +131,12 @@ def score(true: Volume, predicted: Volume) -> dict[str, float]:
     }
 
 
-def _read_prediction(path: Path) -> Volume:
-    """A predicted mask, which unlike a true one may be empty."""
+def read_prediction(path: Path) -> Volume:
+    """A predicted mask, which unlike a true one may be empty.
+
+    Raises:
+        DataError: it cannot be read, or has values other than 0 and 1.
+    """
     labels = read_labels(path)
     if labels.array.max() > 1 or labels.array.min() < 0:
         raise DataError(path, "values other than 0 and 1", "a mask", "Predict again.")

@@ -9,6 +9,7 @@ import pandas as pd
 from jinja2 import Environment
 
 from femur_lib.errors import DataError
+from femur_lib.experiments import Profile
 from femur_lib.figures import SCORES, box_plots, learning_curves, png
 from femur_lib.files import whole
 from femur_lib.prediction import SUFFIXES
@@ -109,7 +110,7 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
                     pictures.append((subject, _embed(picture.read_bytes())))
         facts = [
             ("data", record.get("source", "not recorded")),
-            ("trained on", f"{len(record['training'])} scans, {record['epochs_trained']} epochs, recipe {record['profile']['recipe']}"),
+            ("trained on", f"{len(record['training'])} scans, {record['epochs_trained']} epochs, recipe {Profile(**record['profile']).recipe.name}"),
             ("validated on", f"{len(record['validation'])} scans"),
             ("time and memory", f"{record['seconds_training']:.0f} s, {record['peak_memory_gib']} GiB at most"),
             ("threshold", f"{record['threshold']:.4f}, chosen on the {record['threshold_chosen_on']} scans"),

@@ -15,8 +15,15 @@ import pytest
 import yaml
 from conftest import write_nifti
 
-from femur_lib.cli import main
+from femur_lib.arguments import parser
+from femur_lib.cli import VERBS, main
 from femur_lib.cohort import image_path, mask_path
+
+LINES = [
+    "phantom o", "import pelvis a b", "import pairs a b c", "check a", "train a b --experiment n", "evaluate a b",
+    "search a b --experiment n", "predict a b --out o", "quality a --out o", "export a b", "report a --out o",
+    "score --truth a --predictions b --out c",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +50,13 @@ def test_the_whole_way_from_cohort_to_report(tiny_cohort, profile, tmp_path, cap
     scores = pd.read_csv(run / "scores.csv")
     assert sorted(scores.participant_id) == sorted(record["validation"])
     assert scores.dice.between(0, 1).all()
+    page = tmp_path / "quality.html"
+    assert main(["quality", str(out), "--images", str(hips), "--out", str(page), "--csv", str(page) + ".csv"]) == 0
+    assert set(pd.read_csv(f"{page}.csv").name) == set(record["validation"])
+    assert main(["quality", str(out), "--out", str(page)]) == 1  # there already
+    (run / "scores.csv").unlink()
+    assert main(["evaluate", str(run), str(hips)]) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(run / "scores.csv"), scores, check_exact=False, rtol=1e-5)
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report.html")]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "3d-f2-l1, fold 1" in page
@@ -76,10 +90,14 @@ def test_predict_can_be_asked_for_one_pass_and_for_flips(trained_runs, tiny_coho
 
 def test_a_warning_is_one_line_and_later_ones_are_left_as_they_were(monkeypatch, capsys):
     before = warnings.showwarning
-    monkeypatch.setattr("femur_lib.cli._check", lambda a: warnings.warn("too large", RuntimeWarning, stacklevel=1))
+    monkeypatch.setitem(VERBS, "check", lambda a: warnings.warn("too large", RuntimeWarning, stacklevel=1))
     assert main(["check", "x"]) == 0
     assert capsys.readouterr().err == "femur: warning: too large\n"
     assert warnings.showwarning is before
+
+
+def test_every_verb_that_is_understood_is_done():
+    assert {parser().parse_args(line.split()).verb for line in LINES} == set(VERBS)
 
 
 def test_phantom_makes_what_check_accepts(tmp_path, capsys):
@@ -165,7 +183,8 @@ def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profi
         assert len(lines) == 1
         assert re.search(says, lines[0])
         assert str(cohort_copy) in lines[0]
-    assert sorted(p for p in tmp_path.rglob("*")) == before
+    kept = tmp_path / ".femur-cache"  # of scans that could be read; harmless, for it goes by their content
+    assert [p for p in sorted(tmp_path.rglob("*")) if kept not in (p, *p.parents)] == before
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,17 @@ def test_perfect_predictions_score_perfectly_and_an_empty_one_has_no_surface(tin
     write_nifti(tmp_path / f"{names[0]}_mask.nii.gz", np.asarray(good.dataobj), good.affine)
     write_nifti(tmp_path / f"{names[1]}_mask.nii.gz", np.zeros(good.shape, np.uint8), nib.load(truth[names[1]]).affine)
     table = score_files(truth, tmp_path).set_index("participant_id")
-    assert table.loc[names[0]].tolist() == [1, 1, 1, 1, 0, 0]
+    perfect = {
+        "dice": 1,
+        "precision": 1,
+        "recall": 1,
+        "specificity": 1,
+        "asd_mm": 0,
+        "msd_mm": 0,
+        "hd95_mm": 0,
+        "nsd": 1,
+    }
+    assert table.loc[names[0]].to_dict() == perfect
     assert table.loc[names[1], "dice"] == 0
     assert table.loc[names[1], ["precision", "asd_mm", "msd_mm"]].isna().all()
 

@@ -57,11 +57,11 @@ def test_no_file_names_a_path_of_a_machine_or_an_index():
 
 
 def test_the_readme_names_every_notebook_and_every_verb():
-    from femur_lib.cli import _parser
+    from femur_lib.arguments import parser
 
     readme = (ROOT / "README.md").read_text()
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert path.name in readme
-    verbs = next(a for a in _parser()._actions if a.dest == "verb").choices
+    verbs = next(a for a in parser()._actions if a.dest == "verb").choices
     for verb in verbs:
         assert f"femur {verb}" in readme

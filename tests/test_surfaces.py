@@ -90,10 +90,13 @@ def test_distances_by_hand():
         .#...#
         ......
     """)
-    # From the prediction: 0 and 4 columns of 2 mm. From the truth: 0. Three voxels share 8 mm.
+    # From the prediction: 0 and 4 columns of 2 mm. From the truth: 0. Three voxels share 8 mm. The 95th percentile of
+    # 0, 0 and 8 lies nine tenths of the way from the second to the third.
     assert distances(truth, predicted, (1, 2, 1)) == {
         "asd_mm": pytest.approx(8 / 3),
         "msd_mm": pytest.approx(8),
+        "hd95_mm": pytest.approx(7.2),
+        "nsd": pytest.approx(2 / 3),
     }
 
 
@@ -113,7 +116,51 @@ def test_a_border_moved_by_one_row_by_hand():
     assert distances(truth, predicted, (1.5, 1, 1)) == {
         "asd_mm": pytest.approx(1.5),
         "msd_mm": pytest.approx(1.5),
+        "hd95_mm": pytest.approx(1.5),
+        "nsd": 0,
     }
+
+
+def test_the_share_within_a_tolerance_by_hand():
+    truth = draw("""
+        ......
+        .#....
+        .#....
+        ......
+    """)
+    predicted = draw("""
+        ......
+        .##..#
+        ......
+        ......
+    """)
+    # From the truth, rows of 3 mm and columns of 0.8: 0 and 3. From the prediction: 0, 0.8 and 4 x 0.8.
+    sorted_mm = [0, 0, 0.8, 3, 3.2]
+    scores = distances(truth, predicted, (3, 0.8, 1))
+    assert scores["asd_mm"] == pytest.approx(np.mean(sorted_mm))
+    assert scores["hd95_mm"] == pytest.approx(3 + 0.8 * 0.2)  # four fifths of the way from the fourth to the fifth
+    assert scores["nsd"] == pytest.approx(3 / 5)
+    assert distances(truth, predicted, (3, 0.8, 1), tolerance_mm=3)["nsd"] == pytest.approx(4 / 5)
+    assert distances(truth, predicted, (3, 0.8, 1), tolerance_mm=0.5)["nsd"] == pytest.approx(2 / 5)
+
+
+@pytest.mark.parametrize("mm", [0.1, 0.2, 0.3125, 0.5])
+def test_a_border_moved_by_exactly_the_tolerance_is_within_it_wherever_it_lies(mm):
+    """In floating point 13 x 0.2 - 8 x 0.2 is a little more than 1."""
+    for row in range(40):
+        truth, predicted = np.zeros((50, 1, 1), bool), np.zeros((50, 1, 1), bool)
+        truth[[0, row]], predicted[[0, row + 5]] = True, True  # the first keeps the box around both where it is
+        assert distances(truth, predicted, (mm, 1, 1), tolerance_mm=5 * mm)["nsd"] == 1
+        assert distances(truth, predicted, (mm, 1, 1), tolerance_mm=4.99 * mm)["nsd"] < 1
+
+
+def test_a_speck_far_away_moves_the_maximum_but_hardly_the_95th_percentile():
+    solid = np.pad(np.ones((6, 6, 6), bool), ((1, 30), (1, 1), (1, 1)))
+    speck = solid.copy()
+    speck[-1, 3, 3] = True
+    scores = distances(solid, speck, (1, 1, 1))
+    assert (scores["msd_mm"], scores["hd95_mm"]) == (30, 0)
+    assert scores["nsd"] == pytest.approx(1 - 1 / (2 * (6**3 - 4**3) + 1))
 
 
 def test_distances_go_both_ways():
@@ -137,6 +184,9 @@ def test_distances_agree_with_brute_force(seed):
     scores = distances(truth, predicted, ANISOTROPIC)
     assert scores["asd_mm"] == pytest.approx(both.mean())
     assert scores["msd_mm"] == pytest.approx(both.max())
+    assert scores["hd95_mm"] == pytest.approx(np.percentile(both, 95))
+    assert scores["nsd"] == pytest.approx((both <= 1).mean())
+    assert 0 < scores["nsd"] < 1
 
 
 def test_distances_are_symmetric():
@@ -153,14 +203,14 @@ def test_air_around_both_changes_nothing():
 
 def test_equal_masks_are_at_distance_0():
     truth, _ = two_blobs(0)
-    assert distances(truth, truth, ANISOTROPIC) == {"asd_mm": 0, "msd_mm": 0}
+    assert distances(truth, truth, ANISOTROPIC) == {"asd_mm": 0, "msd_mm": 0, "hd95_mm": 0, "nsd": 1}
 
 
 @pytest.mark.parametrize(("truth", "predicted"), [(True, False), (False, True), (False, False)])
 def test_an_empty_mask_has_no_distance(truth, predicted):
     scores = distances(voxel(4, 4, 4) & truth, voxel(4, 4, 4) & predicted, (1, 1, 1))
-    assert math.isnan(scores["asd_mm"])
-    assert math.isnan(scores["msd_mm"])
+    assert list(scores) == ["asd_mm", "msd_mm", "hd95_mm", "nsd"]
+    assert all(math.isnan(score) for score in scores.values())
 
 
 def test_masks_of_bytes_count_as_masks():

@@ -4,10 +4,17 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+TOLERANCE_MM = 1.0  # of the normalised surface Dice
+_ROUNDING = 1e-9  # a border moved by exactly the tolerance is within it, whatever 1.2 - 0.2 comes to
+
 
 def surface(mask: np.ndarray) -> np.ndarray:
     """Voxels of the mask that have a face neighbour outside it (or lie at the array's border)."""
-    return mask & ~ndimage.binary_erosion(mask, ndimage.generate_binary_structure(mask.ndim, 1), border_value=0)
+    padded, inside = np.pad(mask, 1), mask.copy()
+    for axis in range(mask.ndim):  # scipy's erosion takes five times as long
+        for neighbours in (slice(None, -2), slice(2, None)):
+            inside &= padded[tuple(neighbours if a == axis else slice(1, -1) for a in range(mask.ndim))]
+    return mask & ~inside
 
 
 def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm) -> tuple[np.ndarray, np.ndarray]:
@@ -22,9 +29,9 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm) -> t
     truth, predicted = truth.astype(bool), predicted.astype(bool)
     if not truth.any() or not predicted.any():
         return np.empty(0), np.empty(0)
-    # Outside the box around both masks there is nothing to measure; one voxel of air keeps the surfaces whole.
+    # Outside the box around both masks there is nothing to measure.
     box = ndimage.find_objects((truth | predicted).view(np.uint8))[0]
-    truth_surface, predicted_surface = surface(np.pad(truth[box], 1)), surface(np.pad(predicted[box], 1))
+    truth_surface, predicted_surface = surface(truth[box]), surface(predicted[box])
     return (
         _to_nearest(predicted_surface, truth_surface, spacing_mm),
         _to_nearest(truth_surface, predicted_surface, spacing_mm),
@@ -33,19 +40,37 @@ def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm) -> t
 
 def _to_nearest(start: np.ndarray, end: np.ndarray, spacing_mm) -> np.ndarray:
     """From each voxel of ``start``, in array order, to the nearest of ``end``. Voxels of both are at 0: most, often."""
-    found = np.zeros(start.shape)
-    apart = start & ~end
-    found[apart] = KDTree(np.argwhere(end) * spacing_mm).query(np.argwhere(apart) * spacing_mm, workers=-1)[0]
-    return found[start]
+    places = np.flatnonzero(start)
+    found = np.zeros(len(places))
+    apart = ~end.ravel()[places]
+    # Leaves of 32 and cells cut in the middle: of voxels on a grid such a tree answers in half the time of the default.
+    tree = KDTree(_points_mm(np.flatnonzero(end), end.shape, spacing_mm), 32, compact_nodes=False, balanced_tree=False)
+    found[apart] = tree.query(_points_mm(places[apart], start.shape, spacing_mm), workers=-1)[0]
+    return found
 
 
-def distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm) -> dict[str, float]:
-    """Average and maximum symmetric surface distance, ASD and MSD, in mm.
+def _points_mm(places: np.ndarray, shape: tuple[int, ...], spacing_mm) -> np.ndarray:
+    return np.stack(np.unravel_index(places, shape), axis=-1) * spacing_mm
 
-    ASD is the sum of all distances both ways over the number of surface voxels of both, N_S + N_G; MSD is the
-    largest of them, the symmetric Hausdorff distance. Both are NaN if either mask is empty.
+
+def distances(
+    truth: np.ndarray, predicted: np.ndarray, spacing_mm, tolerance_mm: float = TOLERANCE_MM
+) -> dict[str, float]:
+    """Symmetric surface distances in mm, and the share of both surfaces within a tolerance.
+
+    All are taken over the distances of both surfaces' voxels together; NaN if either mask is empty.
+
+    Returns:
+        A dictionary. asd_mm: their sum over the number of surface voxels of both, N_S + N_G. msd_mm: the largest,
+        the symmetric Hausdorff distance. hd95_mm: their 95th percentile. nsd: the share that is at most
+        ``tolerance_mm``, the normalised surface Dice (Nikolov et al. 2021), by voxels rather than by area.
     """
     both = np.concatenate(surface_distances(truth, predicted, spacing_mm))
     if both.size == 0:
-        return {"asd_mm": float("nan"), "msd_mm": float("nan")}
-    return {"asd_mm": float(both.mean()), "msd_mm": float(both.max())}
+        return dict.fromkeys(("asd_mm", "msd_mm", "hd95_mm", "nsd"), float("nan"))
+    return {
+        "asd_mm": float(both.mean()),
+        "msd_mm": float(both.max()),
+        "hd95_mm": float(np.percentile(both, 95)),
+        "nsd": float((both <= tolerance_mm * (1 + _ROUNDING)).mean()),
+    }

@@ -1,0 +1,125 @@
+"""What the command line ``femur`` understands. What it does: :mod:`femur_lib.cli`."""
+
+import argparse
+from pathlib import Path
+
+from femur_lib import __version__
+from femur_lib.precision import PRECISIONS
+
+INTRODUCTION = """\
+Segment the proximal femur in MR images, step by step:
+
+  femur phantom hips --subjects 12 --size quick        make synthetic hips to try everything on
+  femur check hips                                     look a cohort over before any work
+  femur train hips run --experiment 3d-f8-l3 --profile quick --fold 0
+  femur evaluate run hips                              segment and score the scans it was not trained on
+  femur report run --out report.html                   a page to look at
+  femur predict run scan.nii.gz --out segmented        scans of yours
+  femur quality segmented --out quality.html           which of them to look at first
+  femur export run network                             for use elsewhere, without TensorFlow
+
+A cohort is a folder of scans and masks (data/README.md). Bring your own with `femur import`.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser; what it parses has ``verb``, such as "train" or "import pelvis", and that verb's arguments."""
+    plain = argparse.RawDescriptionHelpFormatter
+    main = argparse.ArgumentParser("femur", description=INTRODUCTION, formatter_class=plain)
+    main.add_argument("--version", action="version", version=f"femur {__version__}")
+    verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, summary: str, more: str = "", under=verbs) -> argparse.ArgumentParser:
+        p = under.add_parser(name.split()[-1], help=summary, description=f"{summary}\n\n{more}", formatter_class=plain)
+        p.set_defaults(verb=name)
+        return p
+
+    p = verb("phantom", "Make a cohort of synthetic hips, with an expert's and exact masks.", "No download, no patient: good for trying things; results on them say nothing about patients.\nStopped, even killed, it goes on when started again.")  # fmt: skip
+    p.add_argument("out", type=Path, help="a new folder")
+    p.add_argument("--subjects", type=int, default=12, help="how many hips (paper: 86)")
+    p.add_argument("--size", default="quick", choices=["quick", "workshop", "paper"], help="96x96x30, 128x128x40 or 512x512x60 voxels")  # fmt: skip
+    p.add_argument("--difficulty", default="usual", choices=["easy", "usual", "hard"], help="what makes the task hard, from noise to the expert's errors")  # fmt: skip
+    p.add_argument("--seed", type=int, default=0, help="the same seed makes the same hips")
+    p.add_argument("--workers", type=int, default=0, help="processes; 0: one a core, or one where the cohort is small")
+
+    imports = verbs.add_parser("import", help="Make a cohort from scans you have.").add_subparsers(
+        required=True, metavar="SOURCE"
+    )
+    p = verb("import pelvis", "The public pelvis set (CPTAC-UCEC images, pelvic_project masks), one volume a hip.", "data/README.md tells where to get both.", imports)  # fmt: skip
+    p.add_argument("source", type=Path, help="the folder that holds data/ and mask/, or caseNN_*.nii.gz")
+    p.add_argument("out", type=Path, help="a new folder")
+    p = verb("import pairs", "Any folder of images and any of masks, paired by name.", "", imports)
+    p.add_argument("images", type=Path)
+    p.add_argument("masks", type=Path)
+    p.add_argument("out", type=Path, help="a new folder")
+    p.add_argument("--label", type=int, default=1, help="the value that means femur in the masks")
+    p.add_argument("--ignore-other-labels", action="store_true", help="other values are background")
+    p.add_argument("--participants", type=Path, help="a table participant_id, patient, side, group (tab-separated); needed where a patient has two hips")  # fmt: skip
+
+    p = verb("check", "Read every file of a cohort and say what is there, or what is wrong.")
+    p.add_argument("cohort", type=Path)
+
+    p = verb("train", "Train one network on one fold.", "Stopped, even killed, it goes on when started again. RUN appears when it is finished.")  # fmt: skip
+    p.add_argument("cohort", type=Path)
+    p.add_argument("folder", type=Path, metavar="RUN", help="a new folder for the network and its record")
+    p.add_argument("--experiment", required=True, help="a network: 3d-f16-l4, 3d-f32-l4-d1.2.4.8, 2d-unpadded-f64-l3 …")
+    p.add_argument("--profile", default="quick", help="sizes and recipe: a name in profiles/, or a YAML file")
+    who = p.add_mutually_exclusive_group()
+    who.add_argument("--fold", type=int, default=0, help="which fold to hold out, from 0")
+    who.add_argument("--all-subjects", action="store_true", help="hold nobody out")
+    p.add_argument("--epochs", type=int, help="instead of the profile's")
+
+    p = verb("search", "Look for a learning rate and a number of maps, on scans that will not be scored.", "Stopped, even killed, it goes on when started again.")  # fmt: skip
+    p.add_argument("cohort", type=Path)
+    p.add_argument("folder", type=Path, metavar="SEARCH", help="a folder for the search and its runs")
+    p.add_argument("--experiment", required=True, help="the network whose F is searched")
+    p.add_argument("--profile", default="quick", help="sizes and recipe: a name in profiles/, or a YAML file")
+    p.add_argument("--fold", type=int, default=0, help="the fold that is scored later and takes no part, from 0")
+    p.add_argument("--trials", type=int, default=20)
+    p.add_argument("--features", type=int, nargs="+", default=[8, 16, 32], help="the F to choose among")
+    p.add_argument("--rates", type=float, nargs=2, default=[1e-5, 1e-2], metavar=("LOW", "HIGH"), help="of the learning rate")  # fmt: skip
+
+    p = verb("evaluate", "Segment and score every scan of a cohort that a run was not trained on.", "predictions/, scores.csv, components.csv and curves.npz go into the run's folder.")  # fmt: skip
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
+    p.add_argument("cohort", type=Path)
+
+    p = verb("predict", "Segment scans; probability and mask come out on each scan's own grid.")
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
+    p.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="NIfTI files")
+    p.add_argument("--cohort", type=Path, help="instead of IMAGE: the scans of a cohort that RUN was not trained on")
+    p.add_argument("--subjects", choices=["unseen", "all"], default="unseen", help="which scans of the cohort")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--threshold", type=float, help="instead of the run's own")
+    p.add_argument("--largest-component", action=argparse.BooleanOptionalAction, help="default: for 2D networks only, as in the paper")  # fmt: skip
+    p.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the prediction for the mirrored scan; default: as the run's profile says")  # fmt: skip
+    p.add_argument("--patches", choices=["nine", "one"], help="of unpadded networks: the paper's nine patches, or one pass; default: as the run's profile says")  # fmt: skip
+    p.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the arithmetic")  # fmt: skip
+    p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
+
+    p = verb("quality", "One HTML page of predictions without truth, likely failures first.", "Pieces, volume, shape, borders, and where networks are unsure or disagree. Nothing in it knows whether a mask is right.")  # fmt: skip
+    p.add_argument("predictions", type=Path, help="the --out of femur predict")
+    p.add_argument("--images", type=Path, help="the scans: a cohort, or a folder of NIfTI files; without it probabilities are drawn")  # fmt: skip
+    p.add_argument("--others", type=Path, nargs="+", default=[], help="the same scans predicted otherwise: by other folds, or with --flip and without")  # fmt: skip
+    p.add_argument("--reference", type=Path, help="a cohort whose masks are trusted, for the usual volume and shape; default: the other predictions")  # fmt: skip
+    p.add_argument("--out", type=Path, required=True, help="an HTML file")
+    p.add_argument("--csv", type=Path, help="the same as a table")
+    p.add_argument("--overwrite", action="store_true")
+
+    p = verb("export", "Hand a network on: a folder with it, its recipe and a small runner.", "With onnx the runner needs no TensorFlow. README.txt in the folder says how to run it.")  # fmt: skip
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
+    p.add_argument("out", type=Path, help="a new folder")
+    p.add_argument("--format", default="onnx", choices=["onnx", "keras", "savedmodel"])
+    p.add_argument(
+        "--patches", choices=["nine", "one"], help="of unpadded networks; default: as the run's profile says"
+    )
+
+    p = verb("score", "Compare predicted masks with true ones: Dice, precision, recall, specificity, ASD, MSD (mm).")  # fmt: skip
+    p.add_argument("--truth", type=Path, required=True, help="a cohort, or a folder of masks named as the predictions")
+    p.add_argument("--predictions", type=Path, required=True, help="the --out of femur predict")
+    p.add_argument("--out", type=Path, required=True, help="a CSV file")
+    p.add_argument("--overwrite", action="store_true")
+
+    p = verb("report", "One HTML page of every run in a folder: record, curves, scores, pictures.", "A run's scores.csv and predictions/ are shown if they lie in its folder.")  # fmt: skip
+    p.add_argument("runs", type=Path)
+    p.add_argument("--out", type=Path, required=True)
+    return main
