@@ -1,0 +1,224 @@
+"""Real hips, patient-wise folds: our recipe, the paper's, and MONAI's residual U-Net; and our recipe less each part.
+
+    femur import pelvis PATH hips
+    python benchmarks/real_hips.py hips out [--arms ours monai paper] [--folds 0 1 2 3]
+
+One row an arm: Dice, ASD and MSD on scans of patients it never saw, on each scan's own grid. Every (arm, fold) is a
+process of its own, and is not run again if its scores are in ``out``; stopped, it goes on (MONAI's begins again). The
+peer (Kerfoot et al. 2019; as its tutorials train it: Dice plus cross-entropy, flips and affine deformation, Adam,
+cosine) gets the CPU time that ours took, on the same machine, the same grid, threshold rule and flips of the scan; it
+works in whatever order of axes and layout PyTorch likes. CPU time and not the clock's, for the machine may be busy.
+
+Needs PyTorch and MONAI for the arm ``monai``. The scans and masks: data/README.md.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+
+import femur_lib  # before TensorFlow
+
+NETWORK = "3d-f8-l4-a2-gn"
+BASE = {
+    "profile": "hips", "grid_3d": (128, 96, 28), "recipe": "ours", "epochs": 24, "learning_rate": 2e-3,
+    "flip_predictions": True,
+}  # fmt: skip
+# What each arm changes: the network, and settings of the profile. Without one ingredient each, but for the first three.
+ARMS: dict[str, tuple[str, dict]] = {
+    "ours": (NETWORK, {}),
+    "monai": ("", {}),
+    "paper": ("3d-f8-l4", {"recipe": "paper", "learning_rate": 5e-5, "epochs": 80, "flip_predictions": False}),
+    "loss of Eq. 1": (NETWORK, {"recipe": {"base": "ours", "loss": "weighted-cross-entropy"}}),
+    "flips alone": (NETWORK, {"recipe": {"base": "ours", "augmentation": ["flip"]}}),
+    "constant rate": (NETWORK, {"recipe": {"base": "ours", "schedule": "constant"}}),
+    "averaged weights": (NETWORK, {"recipe": {"base": "ours", "keep": "average"}}),
+    "no normalisation": ("3d-f8-l4-a2", {}),
+    "isotropic levels": ("3d-f8-l4-gn", {}),
+    "plain predictions": (NETWORK, {"flip_predictions": False}),
+    "twice the maps, half the epochs": ("3d-f16-l4-a2-gn", {"epochs": 12, "learning_rate": 1e-3}),
+}
+
+
+def profile_of(arm: str):
+    """The settings of an arm."""
+    from femur_lib.experiments import Profile
+
+    return Profile(**BASE | ARMS[arm][1])
+
+
+def ours(cohort, arm: str, fold: int, folder: Path) -> None:
+    """Train and score one of our networks."""
+    from femur_lib.evaluation import evaluate
+    from femur_lib.runs import load_run
+    from femur_lib.training import train
+
+    note = folder.with_name(folder.name + ".cpu.json")
+    before = json.loads(note.read_text())["seconds"] if note.is_file() else 0.0
+
+    def progress(line: str) -> None:
+        note.write_text(json.dumps({"seconds": before + time.process_time()}))
+        print(line, flush=True)
+
+    train(cohort, folder, ARMS[arm][0], profile_of(arm), fold, progress=progress)
+    evaluate(cohort, load_run(folder))
+
+
+class Peer:
+    """MONAI's network, asked as a Keras model is: (N, rows, columns, slices, 1) in, two probabilities a voxel out."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def predict_on_batch(self, x):
+        """Softmax outputs, (N, rows, columns, slices, 2)."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self.network(torch.from_numpy(x.copy()).movedim(-1, 1))
+            return logits.softmax(1).movedim(1, -1).numpy()
+
+
+def monai(cohort, fold: int, folder: Path, budget: float) -> None:
+    """Train MONAI's residual U-Net for ``budget`` CPU seconds, and score it as ours are."""
+    import numpy as np
+    import torch
+    from monai.losses import DiceCELoss
+    from monai.networks.nets import UNet
+    from monai.transforms import Compose, RandAffined, RandFlipd
+
+    from femur_lib.architecture import Architecture
+    from femur_lib.cohort import read_subject
+    from femur_lib.feeding import load_samples
+    from femur_lib.inference import predict_volume
+    from femur_lib.prediction import score
+    from femur_lib.scores.curves import ProbabilityHistogram
+    from femur_lib.training import split
+    from femur_lib.volumes import Volume
+
+    profile = profile_of("ours")
+    training, held_out = split(cohort, profile, fold)
+    grid = profile.grid(3)
+    samples = load_samples(cohort, training, grid, folder.parent / ".femur-cache")
+    torch.manual_seed(0)
+    network = UNet(
+        3, 1, 2, channels=(16, 32, 64, 128, 256), strides=((2, 2, 1), (2, 2, 1), (2, 2, 2), (2, 2, 2)), num_res_units=2,
+        norm="instance",
+    )  # fmt: skip
+    change = Compose(
+        [
+            RandFlipd(("image", "mask"), 0.5, 1),
+            RandAffined(
+                ("image", "mask"), 1.0, rotate_range=(0, 0, 0.2), scale_range=(0.15, 0.15, 0),
+                translate_range=(7, 5, 0), mode=("bilinear", "nearest"), padding_mode="border",
+            ),
+        ]
+    ).set_random_state(0)  # fmt: skip
+    loss_of, adam = DiceCELoss(softmax=True, to_onehot_y=True), torch.optim.Adam(network.parameters(), 1e-3)
+    started, spent, steps, rng = time.process_time(), 0.0, 0, np.random.default_rng(0)
+    while spent < budget:
+        for i in rng.permutation(len(samples)):
+            for group in adam.param_groups:  # cosine over the budget
+                group["lr"] = 0.5e-3 * (1 + np.cos(np.pi * min(1, spent / budget))) + 1e-6
+            pair = change({"image": samples[i].image[None].copy(), "mask": samples[i].mask[None].astype(np.float32)})
+            adam.zero_grad()
+            loss = loss_of(network(pair["image"].as_tensor()[None]), pair["mask"].as_tensor()[None])
+            loss.backward()
+            adam.step()
+            steps, spent = steps + 1, time.process_time() - started
+            if spent >= budget:
+                break
+        print(f"step {steps}, loss {float(loss):.3f}, {spent:.0f} of {budget:.0f} CPU s", flush=True)
+    network.eval()
+    # What inference needs to know of it: sizes are multiples of 16 in-plane and of 4 across.
+    architecture = Architecture(3, 16, 4, in_plane_levels=2)
+
+    def probability(name: str):
+        image, mask = read_subject(cohort[name])
+        return mask, predict_volume(Peer(network), architecture, grid, image, flip=True)
+
+    histogram = ProbabilityHistogram()
+    for name in training:
+        mask, p = probability(name)
+        histogram.add(mask.array, p.array)
+    threshold, rows = histogram.best_threshold(), []
+    for name in held_out:
+        mask, p = probability(name)
+        rows.append({"participant_id": name, **score(mask, Volume(p.array > threshold, p.affine))})
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"steps": steps, "cpu_seconds": spent, "threshold": threshold, "training": list(training)}
+    (folder / "run.json").write_text(json.dumps(record, indent=2))
+    pd.DataFrame(rows).to_csv(folder / "scores.csv", index=False)
+
+
+def folder_of(out: Path, arm: str, fold: int) -> Path:
+    """Where an arm's fold lies."""
+    return out / f"{arm.replace(' ', '-').replace(',', '').replace('.', '')}-fold{fold}"
+
+
+def cpu_seconds(out: Path, arm: str, fold: int) -> float:
+    """CPU seconds that an arm's training took."""
+    folder = folder_of(out, arm, fold)
+    note = folder.with_name(folder.name + ".cpu.json")
+    if note.is_file():
+        return json.loads(note.read_text())["seconds"]
+    return json.loads((folder / "run.json").read_text())["cpu_seconds"]
+
+
+def table(out: Path, arms: list[str], folds: list[int]) -> pd.DataFrame:
+    """Mean, spread and worst over all hips that have been scored, an arm a row."""
+    rows = []
+    for arm in arms:
+        done = [f for f in folds if (folder_of(out, arm, f) / "scores.csv").is_file()]
+        if not done:
+            continue
+        s = pd.concat([pd.read_csv(folder_of(out, arm, f) / "scores.csv") for f in done])
+        rows.append(
+            {
+                "arm": arm,
+                "folds": " ".join(map(str, done)),
+                "hips": len(s),
+                "Dice": f"{s.dice.mean():.3f} ± {s.dice.std():.3f}",
+                "worst": f"{s.dice.min():.3f}",
+                "ASD [mm]": f"{s.asd_mm.mean():.2f} ± {s.asd_mm.std():.2f}",
+                "MSD [mm]": f"{s.msd_mm.mean():.1f} ± {s.msd_mm.std():.1f}",
+                "CPU min a fold": f"{sum(cpu_seconds(out, arm, f) for f in done) / len(done) / 60:.0f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["ours", "monai", "paper"])
+    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    a = parser.parse_args()
+    if a.one:
+        from femur_lib.cohort import read_cohort
+
+        (arm,), (fold,) = a.arms, a.folds
+        cohort, folder = read_cohort(a.cohort), folder_of(a.out, arm, fold)
+        if arm == "monai":
+            monai(cohort, fold, folder, cpu_seconds(a.out, "ours", fold))
+        else:
+            ours(cohort, arm, fold, folder)
+        return
+    for arm in a.arms:
+        for fold in a.folds:
+            if not (folder_of(a.out, arm, fold) / "scores.csv").is_file():
+                print(f"== {arm}, fold {fold}", flush=True)
+                command = [sys.executable, __file__, a.cohort, a.out, "--arms", arm, "--folds", str(fold), "--one"]
+                subprocess.run(command, check=True)
+    print(f"femur_lib {femur_lib.__version__}\n{table(a.out, a.arms, a.folds).to_string(index=False)}")
+
+
+if __name__ == "__main__":
+    main()
