@@ -24,10 +24,6 @@ import pandas as pd
 import femur_lib  # before TensorFlow
 
 NETWORK = "3d-f8-l4-a2-gn"
-BASE = {
-    "profile": "hips", "grid_3d": (128, 96, 28), "recipe": "ours", "epochs": 24, "learning_rate": 2e-3,
-    "flip_predictions": True,
-}  # fmt: skip
 # What each arm changes: the network, and settings of the profile. Without one ingredient each, but for the first three.
 ARMS: dict[str, tuple[str, dict]] = {
     "ours": (NETWORK, {}),
@@ -46,9 +42,9 @@ ARMS: dict[str, tuple[str, dict]] = {
 
 def profile_of(arm: str):
     """The settings of an arm."""
-    from femur_lib.experiments import Profile
+    from femur_lib.experiments import Profile, load_profile
 
-    return Profile(**BASE | ARMS[arm][1])
+    return Profile(**load_profile("hips").model_dump() | ARMS[arm][1])
 
 
 def ours(cohort, arm: str, fold: int, folder: Path) -> None:
