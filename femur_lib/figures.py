@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 
 from femur_lib.files import whole
 from femur_lib.phantom.scanner import RECEIVING
+from femur_lib.scores.surfaces import TOLERANCE_MM
 from femur_lib.volumes import Volume, to_stack
 
 # Blue and orange stay apart for every kind of colour vision (Okabe and Ito).
@@ -26,6 +27,8 @@ SCORES = {
     "recall": "recall",
     "asd_mm": "ASD [mm]",
     "msd_mm": "MSD [mm]",
+    "hd95_mm": "HD95 [mm]",
+    "nsd": f"NSD ({TOLERANCE_MM:g} mm)",
 }
 # A synthetic hip's exact labels, from 0: colour and meaning.
 ANATOMY = (

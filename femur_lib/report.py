@@ -76,6 +76,8 @@ def summarise(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for name, table in scores.items():
         row = {"network": name, "scans": len(table)}
         for column, title in SCORES.items():
+            if column not in table:  # scored before there was such a score
+                continue
             digits = 2 if column.endswith("_mm") else 3
             row[title] = f"{table[column].mean():.{digits}f} ± {table[column].std():.{digits}f}"
         row["worst Dice"] = f"{table.dice.min():.3f}"
