@@ -109,7 +109,7 @@ def monai(cohort, fold: int, folder: Path, budget: float) -> None:
         [
             RandFlipd(("image", "mask"), 0.5, 1),
             RandAffined(
-                ("image", "mask"), 1.0, rotate_range=(0, 0, 0.2), scale_range=(0.15, 0.15, 0),
+                ("image", "mask"), prob=1.0, rotate_range=(0, 0, 0.2), scale_range=(0.15, 0.15, 0),
                 translate_range=(7, 5, 0), mode=("bilinear", "nearest"), padding_mode="border",
             ),
         ]
