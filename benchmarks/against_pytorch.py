@@ -14,7 +14,9 @@ import statistics
 import sys
 from pathlib import Path
 
-from measuring import answered, example, in_a_fresh_process, our_step, peak_bytes, timed
+from measuring import answered, example, in_a_fresh_process, our_step, timed
+
+from femur_lib.costs import peak_bytes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the peer
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import femur_lib  # noqa: F401  before TensorFlow, whoever imports that
+from femur_lib.costs import peak_bytes
 
 
 def timed(step: Callable[[], object], steps: int) -> list[float]:
@@ -20,15 +20,6 @@ def timed(step: Callable[[], object], steps: int) -> list[float]:
         step()
         seconds.append(time.perf_counter() - start)
     return seconds
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has held since it began (Linux).
-
-    Not getrusage's number: that begins at what the process held that started this one.
-    """
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
 def in_a_fresh_process(script: str, request: dict) -> dict:

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measuring import answered, in_a_fresh_process, peak_bytes
+from measuring import answered, in_a_fresh_process
 from scipy import ndimage
 
+from femur_lib.costs import peak_bytes
 from femur_lib.phantom.cohort import stacks
 from femur_lib.phantom.parameters import DIFFICULTIES
 from femur_lib.phantom.scanner import scan

@@ -25,6 +25,12 @@ def _say(line: object = "") -> None:
     print(line, flush=True)
 
 
+def _refuse_to_replace(overwrite: bool, *files: Path) -> None:
+    for file in files:
+        if file.exists() and not overwrite:
+            raise DataError(file, "a file there already", "nothing", "Choose another name, or pass --overwrite.")
+
+
 def _phantom(a) -> None:
     from femur_lib.phantom.cohort import make_cohort
 
@@ -58,6 +64,13 @@ def _check(a) -> None:
     _say(f"{len(table)} scans of {table.patient.nunique()} patients: every file can be used.")
 
 
+def _before_tensorflow(profile, architecture) -> None:
+    """Set what TensorFlow reads once, when it is imported."""
+    from femur_lib.onednn import avoid_where_it_hangs
+
+    avoid_where_it_hangs(architecture, *profile.grid_2d[:2])
+
+
 def _train(a) -> None:
     from femur_lib.cohort import read_cohort
     from femur_lib.experiments import load_profile
@@ -65,9 +78,7 @@ def _train(a) -> None:
     cohort, profile = read_cohort(a.cohort), load_profile(a.profile)
     if a.epochs is not None and a.epochs < 1:
         raise DataError("--epochs", str(a.epochs), "at least 1", "Ask for more.")
-    from femur_lib.onednn import avoid_where_it_hangs
-
-    avoid_where_it_hangs(profile.architecture(a.experiment), *profile.grid_2d[:2])
+    _before_tensorflow(profile, profile.architecture(a.experiment))
     from femur_lib.training import train
 
     _say(f"run: {train(cohort, a.folder, a.experiment, profile, None if a.all_subjects else a.fold, a.epochs, _say)}")
@@ -75,25 +86,26 @@ def _train(a) -> None:
 
 def _search(a) -> None:
     from femur_lib.cohort import read_cohort
-    from femur_lib.experiments import load_profile
+    from femur_lib.experiments import load_profile, with_features
+
+    cohort, profile = read_cohort(a.cohort), load_profile(a.profile)
+    _before_tensorflow(profile, profile.architecture(with_features(a.experiment, max(a.features))))
     from femur_lib.search import search
 
     table = search(
-        read_cohort(a.cohort), a.folder, a.experiment, load_profile(a.profile), a.fold, a.trials, tuple(a.features),
-        tuple(a.rates), _say,
+        cohort, a.folder, a.experiment, profile, a.fold, a.trials, tuple(a.features), tuple(a.rates), _say
     )  # fmt: skip
     _say(table.to_string(index=False))
 
 
 def _prepare_for(run: Path) -> None:
-    """What must be known of a run before TensorFlow is imported. A folder that is no run is refused later."""
+    """The same for a run; a folder that is no run is refused later."""
     from femur_lib.experiments import Profile
-    from femur_lib.onednn import avoid_where_it_hangs
 
     if (run / "run.json").is_file():
         record = json.loads((run / "run.json").read_text())
         profile = Profile(**record["profile"])
-        avoid_where_it_hangs(profile.architecture(record["experiment"]), *profile.grid_2d[:2])
+        _before_tensorflow(profile, profile.architecture(record["experiment"]))
 
 
 def _predict(a) -> None:
@@ -147,33 +159,28 @@ def _export(a) -> None:
 
 
 def _score(a) -> None:
-    from femur_lib.files import whole
+    from femur_lib.files import write_csv
     from femur_lib.prediction import score_files, truth_paths
 
-    if a.out.exists() and not a.overwrite:
-        raise DataError(a.out, "a file there already", "nothing", "Choose another name, or pass --overwrite.")
+    _refuse_to_replace(a.overwrite, a.out)
     table = score_files(truth_paths(a.truth), a.predictions)
-    with whole(a.out) as half_written:
-        table.to_csv(half_written, index=False, float_format="%.6g")
+    write_csv(a.out, table, float_format="%.6g")
     _say_scores(table)
 
 
 def _quality(a) -> None:
     from femur_lib.cohort import read_cohort
-    from femur_lib.files import whole
+    from femur_lib.files import write_csv
     from femur_lib.quality import find_images
     from femur_lib.quality_page import write_quality_page
 
-    for out in filter(None, (a.out, a.csv)):
-        if out.exists() and not a.overwrite:
-            raise DataError(out, "a file there already", "nothing", "Choose another name, or pass --overwrite.")
+    _refuse_to_replace(a.overwrite, *filter(None, (a.out, a.csv)))
     _pictures_to_files()
     reference = read_cohort(a.reference) if a.reference else None
     images = find_images(a.images) if a.images else None
     table = write_quality_page(a.predictions, a.out, a.others, reference, images)
     if a.csv:
-        with whole(a.csv) as half_written:
-            table.to_csv(half_written, index=False, float_format="%.6g")
+        write_csv(a.csv, table, float_format="%.6g")
     _say(table[["name", "suspicion", "reasons"]].to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     _say(f"page: {a.out}")
 

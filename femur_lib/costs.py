@@ -4,6 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 from femur_lib.architecture import CHANNELS_2D, Architecture, unpadded_geometry
 
@@ -134,6 +135,19 @@ def machine_bytes() -> int:
         import psutil
 
         return int(psutil.virtual_memory().total)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held since it began; None on Windows, which does not tell."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage's number would begin at what the process held that started this one
+        kib = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(kib)
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def warn_if_too_large(name: str, needed: int, available: int) -> bool:

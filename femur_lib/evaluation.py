@@ -16,9 +16,9 @@ import pandas as pd
 from femur_lib.callbacks import Progress
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError
-from femur_lib.files import whole
+from femur_lib.files import whole, write_csv
 from femur_lib.masks import largest_component, threshold_mask
-from femur_lib.prediction import predict_files, scans_of_cohort, score, score_files, truth_paths
+from femur_lib.prediction import predict_files, scans_of_cohort, score
 from femur_lib.runs import Run, kept_epoch, read_record
 from femur_lib.scores.curves import THRESHOLDS, ProbabilityHistogram, mean_curve_threshold, thresholds_without
 from femur_lib.segmentation import SUFFIXES
@@ -50,26 +50,22 @@ def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -
         if not scans:
             raise DataError(cohort.root, "no scan that the run was not trained on", "some", "Train with a fold.")
         predict_files(run.segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
-        components, curves = [], {}
+        rows, curves = [], {}
         for name in (scan.name for scan in scans):
             truth = read_mask(cohort[name].mask)
             probability = read_volume(folder / "predictions" / f"{name}{SUFFIXES['probability']}")
             plain = threshold_mask(probability.array, run.threshold)
             for kept, mask in ((False, plain), (True, largest_component(plain))):
                 found = score(truth, Volume(mask, truth.affine))
-                components.append({"participant_id": name, "largest_component": kept, **found})
+                rows.append({"participant_id": name, "largest_component": kept, **found})
             curves[name] = ProbabilityHistogram()
             curves[name].add(truth.array, probability.array)
-        scores = score_files(truth_paths(cohort.root), folder / "predictions")
-        _write(folder / "scores.csv", scores[scores.participant_id.isin(curves)])
-        _write(folder / "components.csv", pd.DataFrame(components))
+        components = pd.DataFrame(rows)
+        as_made = components[components.largest_component == run.segmenter.largest_component]
+        write_csv(folder / "scores.csv", as_made.drop(columns="largest_component").sort_values("participant_id"))
+        write_csv(folder / "components.csv", components)
         write_curves(folder / "curves.npz", curves)
     return read_evaluation(folder)
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    with whole(path) as half_written:
-        table.to_csv(half_written, index=False)
 
 
 def read_evaluation(folder: str | os.PathLike) -> Evaluation:

@@ -59,6 +59,11 @@ def parse_experiment(name: str, features_divisor: int = 1, centre_counts_as_leve
     return replace(architecture, features=max(1, architecture.features // features_divisor))
 
 
+def with_features(name: str, features: int) -> str:
+    """The name of the same network with other initial feature maps."""
+    return re.sub(r"-f\d+-", f"-f{features}-", name)
+
+
 class Profile(BaseModel):
     """Sizes and recipe of a training. Defaults are the paper's (Table 5 and Methods)."""
 

@@ -1,5 +1,6 @@
 """The course's figures, one function each. All take stacks or volumes as read, and return a matplotlib figure."""
 
+import base64
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -45,6 +46,11 @@ def png(figure: Figure, dpi: int = 90) -> bytes:
     figure.savefig(buffer, dpi=dpi, format="png", metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()
+
+
+def data_uri(picture: bytes) -> str:
+    """A PNG as the address of an image within a page."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
 
 
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 90) -> Path:

@@ -28,6 +28,12 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         half_written.unlink(missing_ok=True)
 
 
+def write_csv(path: str | os.PathLike, table, **how) -> None:
+    """Write a pandas table without its index, whole or not at all; ``how``: more for its ``to_csv``."""
+    with whole(path) as half_written:
+        table.to_csv(half_written, index=False, **how)
+
+
 def unpacked_hash(path: str | os.PathLike) -> str:
     """SHA-256 of what a file holds; a .gz is unpacked first, for it also holds the time at which it was packed.
 

@@ -11,6 +11,7 @@ from femur_lib.architecture import Architecture
 from femur_lib.callbacks import EpochLine, FailureWatch, PaperEarlyStopping, Progress, tensorboard
 from femur_lib.experiments import Profile
 from femur_lib.feeding import Feed, Sample
+from femur_lib.files import write_csv
 from femur_lib.losses import FemurAccuracy, FemurDice, loss_of
 from femur_lib.runs import build, write_json
 
@@ -125,5 +126,5 @@ def _past(history: Path, backup: Path) -> pd.DataFrame:
         return pd.DataFrame()
     rows = pd.read_csv(history)
     rows = rows[rows.epoch < json.loads(backup.read_text())["epoch"]].drop_duplicates("epoch", keep="last")
-    rows.to_csv(history, index=False)
+    write_csv(history, rows)
     return rows

@@ -2,7 +2,6 @@
 
 import os
 import platform
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -76,16 +75,3 @@ def devices() -> list[str]:
     import tensorflow as tf
 
     return [device.name for device in tf.config.list_logical_devices()]
-
-
-def peak_memory_gib() -> float | None:
-    """The largest memory this process has held; None on Windows, which does not tell."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage's number would begin at what the process held that started this one
-        kib = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return round(int(kib) / 2**20, 2)
-    try:
-        import resource
-    except ImportError:
-        return None
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**30, 2)  # bytes on macOS

@@ -1,11 +1,13 @@
 """What the paper printed: its networks and their scores, so that ours can be laid beside them.
 
-Copied from Tables 1 to 3 of Deniz et al. 2018 as they stand, slips included (PAPER.md names them). These are results
+Copied from Tables 1 to 4 of Deniz et al. 2018 as they stand, slips included (PAPER.md names them). These are results
 on the paper's private scans; nothing here was measured by us.
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 
+SUBJECTS = 86
 SCORES = ("dice", "precision", "recall", "asd_mm", "msd_mm")
 
 
@@ -70,6 +72,23 @@ TABLE_3 = _rows("""
 2d-f64-l4-d1.2.4   | 2D, r = 1, 2, 4    | 0.941 0.025  0.941 0.033  0.942 0.034  2.02 1.39  40.27 7.76  | 0.984 0.005
 2d-f64-l4-d1.2.4.8 | 2D, r = 1, 2, 4, 8 | 0.946 0.022  0.948 0.024  0.944 0.034  1.75 1.24  40.03 8.37  | 0.986 0.002
 """)
+
+# Table 4: symbols of each network against those after it, 2D before 3D (its header swaps F, see PAPER.md).
+TABLE_4_ORDER = tuple(sorted((row.network for row in TABLE_3), key=lambda name: name[0]))
+_TABLE_4_SYMBOLS = """
+ns *** ** * *** *** *** *** *** *** ***
+ns ns ns ** ** *** *** *** *** ***
+ns ns ns ns *** *** *** *** ***
+ns * ns *** *** *** *** ***
+ns ns *** *** *** *** ***
+ns ** *** ** ** ***
+*** *** * ** **
+ns ns ns ns
+ns ns ns
+ns **
+*
+"""
+TABLE_4: dict[tuple[str, str], str] = dict(zip(combinations(TABLE_4_ORDER, 2), _TABLE_4_SYMBOLS.split(), strict=True))
 
 # The 18 networks that the paper trained, in the order of its tables.
 NETWORKS = tuple(dict.fromkeys(row.network for row in (*TABLE_1, *TABLE_3)))

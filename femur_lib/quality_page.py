@@ -1,6 +1,5 @@
 """One page that shows predictions without truth, likely failures first: a table, then a card a scan with contours."""
 
-import base64
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from femur_lib.cohort import Cohort
-from femur_lib.figures import PREDICTED, TRUTH, grey_limits, png, show_slice, slices_with_mask
+from femur_lib.figures import PREDICTED, TRUTH, data_uri, grey_limits, png, show_slice, slices_with_mask
 from femur_lib.files import whole
 from femur_lib.prediction import read_prediction
 from femur_lib.quality import UNSURE, quality
@@ -94,7 +93,7 @@ def write_quality_page(
                 "name": row["name"],
                 "reasons": row["reasons"],
                 "cells": [_cell(row[column], form) for column, (_, form) in COLUMNS.items()],
-                "picture": "data:image/png;base64," + base64.b64encode(png(figure, dpi=80)).decode(),
+                "picture": data_uri(png(figure, dpi=80)),
                 "shown": shown,
             }
         )

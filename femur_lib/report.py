@@ -1,6 +1,5 @@
 """One page that tells what was trained on what, how well it did, and shows every segmentation. A single HTML file."""
 
-import base64
 import json
 import os
 from pathlib import Path
@@ -10,7 +9,7 @@ from jinja2 import Environment
 
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
-from femur_lib.figures import SCORES, box_plots, learning_curves, png
+from femur_lib.figures import SCORES, box_plots, data_uri, learning_curves, png
 from femur_lib.files import whole
 from femur_lib.prediction import SUFFIXES
 
@@ -62,10 +61,6 @@ def find_runs(folder: str | os.PathLike) -> list[Path]:
     return runs
 
 
-def _embed(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
 def _table(frame: pd.DataFrame) -> str:
     return frame.rename(columns=SCORES).to_html(index=False, border=0, float_format=lambda v: f"{v:.3f}")
 
@@ -109,7 +104,7 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
             for subject in table.participant_id:
                 picture = path / "predictions" / f"{subject}{SUFFIXES['picture']}"
                 if picture.is_file():
-                    pictures.append((subject, _embed(picture.read_bytes())))
+                    pictures.append((subject, data_uri(picture.read_bytes())))
         facts = [
             ("data", record.get("source", "not recorded")),
             ("trained on", f"{len(record['training'])} scans, {record['epochs_trained']} epochs, recipe {Profile(**record['profile']).recipe.name}"),
@@ -130,8 +125,8 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
     page = PAGE.render(
         synthetic=synthetic,
         summary=summarise(scores).to_html(index=False, border=0) if scores else None,
-        boxes=_embed(png(box_plots(scores))) if scores else None,
-        curves=_embed(png(learning_curves(histories))),
+        boxes=data_uri(png(box_plots(scores))) if scores else None,
+        curves=data_uri(png(learning_curves(histories))),
         runs=runs,
     )
     with whole(out) as half_written:

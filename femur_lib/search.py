@@ -6,7 +6,6 @@ goes on when started again: finished trials are kept, the one that was cut short
 """
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pandas as pd
 from femur_lib.callbacks import Progress
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError, TrainingFailed
-from femur_lib.experiments import Profile
+from femur_lib.experiments import Profile, with_features
 from femur_lib.runs import kept_epoch
 from femur_lib.training import split, train
 
@@ -46,7 +45,7 @@ def search(
 
     Returns:
         One row a finished trial, best first: trial, dice (of the inner validation scans, of the epoch that was kept),
-        features, learning_rate, epochs, seconds, run.
+        features, learning_rate, run (its folder's name, or "failed").
 
     Raises:
         DataError: bad input, or ``folder`` holds a search of other settings.
@@ -70,7 +69,7 @@ def search(
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=profile.seed),
     )
-    if study.user_attrs.setdefault("asked", asked) != asked:
+    if study.user_attrs.get("asked", asked) != asked:
         raise DataError(folder, "a search of other settings", "the same", "Choose another folder.")
     study.set_user_attr("asked", asked)
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # cut short: its run goes on
@@ -81,7 +80,7 @@ def search(
     def one(trial) -> float:
         maps = trial.suggest_categorical("features", features)
         rate = float(f"{trial.suggest_float('learning_rate', *rates, log=True):.3g}")
-        name = re.sub(r"-f\d+-", f"-f{maps}-", experiment)
+        name = with_features(experiment, maps)
         run = folder / f"{name}-rate{rate:g}"
         progress(f"trial {trial.number + 1}: {name}, learning rate {rate:g}")
         try:

@@ -15,12 +15,11 @@ import pandas as pd
 from jinja2 import Environment
 
 from femur_lib.errors import DataError
-from femur_lib.paper import NETWORKS, SCORES, TABLE_1, TABLE_2, TABLE_3, Published
+from femur_lib.paper import NETWORKS, SCORES, SUBJECTS, TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_4_ORDER, Published
 from femur_lib.scores.statistics import compare, triangle
 
 Scores = Mapping[str, pd.DataFrame]
 
-PAPER_SUBJECTS = 86
 TITLES = {
     "dice": "DSC ↑",
     "precision": "Precision ↑",
@@ -28,23 +27,6 @@ TITLES = {
     "asd_mm": "ASD [mm] ↓",
     "msd_mm": "MSD [mm] ↓",
 }
-
-# Table 4 as printed, 2D before 3D (its header swaps F, see PAPER.md): symbols of each network against those after it.
-_TABLE_4_ORDER = tuple(sorted((row.network for row in TABLE_3), key=lambda name: name[0]))
-_TABLE_4_SYMBOLS = """
-ns *** ** * *** *** *** *** *** *** ***
-ns ns ns ** ** *** *** *** *** ***
-ns ns ns ns *** *** *** *** ***
-ns * ns *** *** *** *** ***
-ns ns *** *** *** *** ***
-ns ** *** ** ** ***
-*** *** * ** **
-ns ns ns ns
-ns ns ns
-ns **
-*
-"""
-TABLE_4: dict[tuple[str, str], str] = dict(zip(combinations(_TABLE_4_ORDER, 2), _TABLE_4_SYMBOLS.split(), strict=True))
 
 MARKS = "* marks unpadded convolutions. F: initial feature maps, L: layers."
 HTML = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<table>
@@ -172,7 +154,7 @@ def table_4(average_precision: pd.DataFrame, synthetic: bool, unit: str = "hips"
             raise DataError(f"average precision of {network}", f"none of {gaps[0]}", "one of each scan", "Predict it.")
     compared = compare(average_precision) if average_precision.shape[1] > 1 else pd.DataFrame()
     ours = {frozenset((row.first, row.second)): str(row.symbol) for row in compared.itertuples()}
-    names = [*_TABLE_4_ORDER, *(str(n) for n in average_precision if n not in _TABLE_4_ORDER)]
+    names = [*TABLE_4_ORDER, *(str(n) for n in average_precision if n not in TABLE_4_ORDER)]
     label = {row.network: row.printed_name for row in TABLE_3}
     cells = [
         {"first": label.get(a, a), "second": label.get(b, b), "symbol": _both(ours.get(frozenset((a, b))), (a, b))}
@@ -185,7 +167,7 @@ def table_4(average_precision: pd.DataFrame, synthetic: bool, unit: str = "hips"
     title = (
         "Table 4. Do networks differ in average precision? Paired Wilcoxon signed-rank tests, corrected by Holm's "
         "method for as many pairs as were compared: ns p ≥ 0.05, * p < 0.05, ** p < 0.01, *** p < 0.001. In brackets "
-        f"the paper's symbol, of its 66 pairs on {PAPER_SUBJECTS} subjects{ours_said}."
+        f"the paper's symbol, of its 66 pairs on {SUBJECTS} subjects{ours_said}."
     )
     table.attrs["caption"] = f"{title} {comparability(synthetic)}"
     return table
@@ -290,7 +272,7 @@ def _captioned(table: pd.DataFrame, title: str, scores: Scores, synthetic: bool,
     """Add the caption: what, over how many of what, what was left out, and how far numbers may be compared."""
     counts = sorted({len(scores[n]) for n in table.index if n in scores})
     ours = f"ours over {' to '.join(str(c) for c in (counts[0], counts[-1])[: len(counts)])} {unit}" if counts else ""
-    said = [title, f"Paper: over {PAPER_SUBJECTS} subjects; {ours or 'ours: no scores yet'}."]
+    said = [title, f"Paper: over {SUBJECTS} subjects; {ours or 'ours: no scores yet'}."]
     undefined = {n: int(scores[n][list(SCORES)].isna().any(axis=1).sum()) for n in table.index if n in scores}
     if any(undefined.values()):
         listed = ", ".join(f"{count} of {n}" for n, count in undefined.items() if count)

@@ -15,14 +15,14 @@ import pandas as pd
 from femur_lib.architecture import Architecture
 from femur_lib.callbacks import Progress
 from femur_lib.cohort import Cohort, folds, read_subject
-from femur_lib.costs import cost, machine_bytes, warn_if_too_large
+from femur_lib.costs import cost, machine_bytes, peak_bytes, warn_if_too_large
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
 from femur_lib.feeding import load_samples
 from femur_lib.fitting import fit
 from femur_lib.inference import predict_volume
 from femur_lib.inputs import padded_size
-from femur_lib.machine import devices, peak_memory_gib, prepare, strategy, versions
+from femur_lib.machine import devices, prepare, strategy, versions
 from femur_lib.onednn import avoid_where_it_hangs
 from femur_lib.precision import resolve
 from femur_lib.runs import build, claim, data_hash, is_finished, ready, write_json
@@ -117,7 +117,7 @@ def train(
         histogram.add(mask.array, p.array)
         spacings.append(grid_spacing_mm(to_stack(image), grid))
     model.save(work / "model.keras")
-    history = pd.read_csv(work / "history.csv")
+    history, peak = pd.read_csv(work / "history.csv"), peak_bytes()
     record = {
         **settings,
         "threshold": histogram.best_threshold(),
@@ -126,15 +126,15 @@ def train(
         "grid_spacing_mm": np.median(spacings, axis=0).round(4).tolist(),
         "epochs_trained": len(history),
         "seconds_training": round(seconds, 1),
-        "peak_memory_gib": peak_memory_gib(),
+        "peak_memory_gib": None if peak is None else round(peak / 2**30, 2),
         "parameters": model.count_params(),
         "versions": versions(),
         "devices": devices(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     write_json(work / "run.json", record)
-    for leftover in ("backup", "best.weights.h5", "last.weights.h5", "settings.json", "seconds.json"):
-        path = work / leftover
+    leftovers = ("backup", "best.weights.h5", "last.weights.h5", "settings.json", "seconds.json")
+    for path in (*(work / name for name in leftovers), *work.glob(".*")):  # the last: half-written when it was killed
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     work.rename(run)
     return run
