@@ -36,6 +36,7 @@ ARMS: dict[str, tuple[str, dict]] = {
     "no normalisation": ("3d-f8-l4-a2", {}),
     "isotropic levels": ("3d-f8-l4-gn", {}),
     "plain predictions": (NETWORK, {"flip_predictions": False}),
+    "another seed": (NETWORK, {"training_seed": 1}),
     "twice the maps, half the epochs": ("3d-f16-l4-a2-gn", {"epochs": 12, "learning_rate": 1e-3}),
 }
 

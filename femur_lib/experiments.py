@@ -93,6 +93,9 @@ class Profile(BaseModel):
     batch_size_3d: int = Field(1, ge=1)
     folds: int = Field(4, ge=2)
     seed: int = 0
+    training_seed: int | None = Field(
+        None, description="of weights, order and augmentation, to repeat a training on the same folds; None: seed"
+    )
     flip_predictions: bool = Field(False, description="average each prediction with that of the mirrored scan")
     patches: Literal["nine", "one"] = Field(
         "nine", description="unpadded networks: the paper's nine patches, or one pass over the mirrored slice"

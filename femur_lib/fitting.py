@@ -58,10 +58,11 @@ def fit(
     Raises:
         TrainingFailed: the loss is no number, or no femur is found.
     """
-    keras.utils.set_random_seed(profile.seed)
+    seed = profile.seed if profile.training_seed is None else profile.training_seed
+    keras.utils.set_random_seed(seed)
     recipe, batch_size = profile.recipe, profile.batch_size(architecture.dimensions)
     border = recipe.loss == "border-weighted"
-    feed = Feed(training, architecture, batch_size, recipe.augmentation, profile.seed, border)
+    feed = Feed(training, architecture, batch_size, recipe.augmentation, seed, border)
     with share.scope():
         model = build(architecture, profile.grid(architecture.dimensions), precision)
         model.compile(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import keras
 import pandas as pd
+from pydantic import ValidationError
 
 from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort
@@ -150,7 +151,16 @@ def claim(work: Path, settings: dict) -> None:
     write_json(record, settings)
 
 
+def _completed(record: dict) -> dict:
+    """A record whose profile has every setting: one that is younger than the run had its default's effect then."""
+    try:
+        return record | {"profile": Profile(**record["profile"]).model_dump(mode="json")}
+    except (KeyError, TypeError, ValidationError):
+        return record  # of another kind altogether: the comparison will say in what
+
+
 def _compare(folder: Path, old: dict, new: dict) -> None:
+    old = _completed(old)
     for key, value in new.items():
         if old.get(key) != value:
             what = key

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,6 +72,26 @@ def test_a_finished_run_is_found_and_not_trained_again(run, tiny_cohort):
     train(tiny_cohort, run, "3d-f2-l2", PROFILE, 0, progress=said.append)
     assert said == [f"{run} is finished already"]
     assert (run / "model.keras").stat().st_mtime_ns == before
+
+
+def test_a_run_from_before_a_setting_existed_is_taken_as_of_its_default(run, tiny_cohort, tmp_path):
+    older = tmp_path / "older"
+    shutil.copytree(run, older)
+    record = json.loads((older / "run.json").read_text())
+    del record["profile"]["training_seed"], record["profile"]["gpus"]
+    (older / "run.json").write_text(json.dumps(record))
+    said: list[str] = []
+    train(tiny_cohort, older, "3d-f2-l2", PROFILE, 0, progress=said.append)
+    assert said == [f"{older} is finished already"]
+
+
+def test_another_training_seed_gives_another_network_on_the_same_fold(run, tiny_cohort, tmp_path):
+    other = Profile(**PROFILE.model_dump() | {"training_seed": 1})
+    train(tiny_cohort, tmp_path / "other", "3d-f2-l2", other, 0)
+    records = [json.loads((folder / "run.json").read_text()) for folder in (run, tmp_path / "other")]
+    assert records[0]["validation"] == records[1]["validation"]
+    histories = [pd.read_csv(folder / "history.csv") for folder in (run, tmp_path / "other")]
+    assert not np.allclose(histories[0].loss, histories[1].loss)
 
 
 def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(run, tiny_cohort):
