@@ -22,6 +22,11 @@ from femur_lib.volumes import Volume, to_stack
 AXES = {"coronal": 2, "sagittal": 1, "axial": 0}
 
 
+def picture_widget() -> widgets.Image:
+    """A picture in its own size. Else a box would stretch it to the page's width, and the sliders scroll away."""
+    return widgets.Image(format="png", layout=widgets.Layout(align_self="flex-start", max_width="100%"))
+
+
 def plane(stack: np.ndarray, name: str, number: int) -> np.ndarray:
     """One picture of a stack in a direction of ``AXES``, as radiologists see it.
 
@@ -39,7 +44,7 @@ def slice_viewer(image: Volume, truth: Volume | None = None, predicted: Volume |
     direction = widgets.ToggleButtons(options=list(AXES), description="plane")
     number = widgets.IntSlider(description="slice", continuous_update=True)
     contours = widgets.Checkbox(value=True, description="contours")
-    output = widgets.Image(format="png")
+    output = picture_widget()
 
     def fit(change=None) -> None:
         size = stack.array.shape[AXES[direction.value]]
@@ -51,7 +56,7 @@ def slice_viewer(image: Volume, truth: Volume | None = None, predicted: Volume |
         cuts = [None if m is None or not contours.value else plane(m, *here) for m in masks]
         row_mm, column_mm, slice_mm = spacing
         aspects = {"coronal": row_mm / column_mm, "sagittal": row_mm / slice_mm, "axial": slice_mm / column_mm}
-        figure, ax = plt.subplots(figsize=(5, 5))
+        figure, ax = plt.subplots(figsize=(5.5, 5.5), layout="constrained")
         show_slice(ax, plane(stack.array, *here), *cuts, limits=limits, aspect=aspects[direction.value])
         output.value = png(figure, 80)
 
@@ -69,15 +74,21 @@ def threshold_viewer(image: Volume, truth: Volume, probability: Volume, start: f
     limits = grey_limits(stack.array)
     k = int(true.sum((0, 1)).argmax())
     slider = widgets.FloatSlider(
-        value=start, min=0.0, max=0.999, step=0.001, readout_format=".3f", description="threshold"
+        value=start,
+        min=0.0,
+        max=0.999,
+        step=0.001,
+        readout_format=".3f",
+        description="threshold",
+        layout=widgets.Layout(width="100%", max_width="600px"),  # a thousand steps need room
     )
-    words, output = widgets.HTML(), widgets.Image(format="png")
+    words, output = widgets.HTML(), picture_widget()
 
     def draw(change=None) -> None:
         mask = p > slider.value
         s = overlap(true, mask)
         words.value = f"Dice <b>{s['dice']:.3f}</b>, precision {s['precision']:.3f}, recall {s['recall']:.3f}"
-        figure, ax = plt.subplots(figsize=(5, 5))
+        figure, ax = plt.subplots(figsize=(5.5, 5.5), layout="constrained")
         show_slice(
             ax,
             stack.array[..., k],
@@ -122,7 +133,7 @@ def scan_steps_viewer(person: Person, pixels: int = 192, slices: int = 60) -> wi
     }
     knobs["snr"].min = 2
     shift = widgets.Checkbox(value=person.protocol.chemical_shift > 0, description="chemical shift")
-    output = widgets.Image(format="png")
+    output = picture_widget()
 
     def draw(change=None) -> None:
         k = number.value

@@ -145,3 +145,10 @@ def test_a_slice_painted_wide_is_taken_apart_like_one_that_is_not():
     for name, image in taken_apart(person, 4, PIXELS, SLICES).items():
         np.testing.assert_allclose(got.pop(name), image, atol=0.01, err_msg=name)
     assert not got
+
+
+def test_pictures_keep_their_own_size():
+    """Else a box stretches them to the page's width, and the sliders above them scroll away."""
+    image = Volume(np.zeros((6, 8, 4), np.float32), affine_of("ILP"))
+    picture = slice_viewer(image).children[2]
+    assert (picture.layout.align_self, picture.layout.max_width) == ("flex-start", "100%")
