@@ -2,7 +2,9 @@
 # make test   set up, lint, check types, run every test, execute every notebook
 # make oracles  install PyTorch, MONAI, MedPy and surface-distance, and compare networks and scores with theirs
 # make slow   what takes minutes for one question: a training killed twenty times
+# make measure  execute every notebook on a quiet machine and write results/notebooks.csv (README.md shows it)
 # make lab    set up, open JupyterLab
+# make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort
 # Windows, or no make: README.md names the same commands one by one.
 
@@ -17,7 +19,7 @@ PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test unit slow oracles lab lock clean
+.PHONY: setup run test unit measure slow oracles lab slides lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -59,6 +61,9 @@ test: $(READY)
 unit: $(READY)
 	$(BIN)/pytest -m "not notebook"
 
+measure: $(READY)
+	MEASURE_NOTEBOOKS=1 $(BIN)/pytest -m notebook
+
 slow: $(READY)
 	$(BIN)/pytest -m slow -s
 
@@ -71,6 +76,9 @@ oracles: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks
+
+slides: $(READY)
+	$(BIN)/python teaching/build_slides.py $(if $(CHROMIUM),--chromium "$(CHROMIUM)")
 
 # For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
 # address of any package index, so it installs from whichever index a machine is set up to use.
