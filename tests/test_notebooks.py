@@ -1,19 +1,24 @@
 """Every notebook keeps the course's rules, and runs from top to bottom from any folder."""
 
 import ast
+import csv
 import json
 import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TAKES = {"profile", "cohort", "runs"}  # every notebook; some take more
+MEASURED = ROOT / "results/notebooks.csv"  # written by `make measure`
+BUDGET_MINUTES, BUDGET_MB = 15, 8  # of all notebooks together, at the profile quick; of one executed notebook
 
 
 def cells(path: Path, kind: str):
@@ -76,15 +81,87 @@ def runs(tmp_path_factory) -> Path:
     return Path(os.environ.get("REUSE_RUNS") or tmp_path_factory.mktemp("runs") / "quick")
 
 
+def row(text: str, start: str) -> str:
+    """The second cell of the table row that begins with a word."""
+    return next(line for line in text.splitlines() if line.startswith(f"| {start}")).split("|")[2].strip()
+
+
+def promised_gb(path: Path) -> float:
+    """The memory that a notebook's opening table says it takes."""
+    return float(row(cells(path, "markdown")[0].source, "memory").split()[0])
+
+
+def peak_gb(process: subprocess.Popen) -> float:
+    """Wait for a process; the most memory that it and its descendants held together."""
+    peak, watched = 0, psutil.Process(process.pid)
+    while process.poll() is None:
+        held = 0
+        try:
+            for p in (watched, *watched.children(recursive=True)):
+                held += p.memory_info().rss
+        except psutil.NoSuchProcess:
+            pass  # it ended while we looked
+        peak = max(peak, held)
+        time.sleep(0.2)
+    return peak / 1e9
+
+
+@pytest.fixture(scope="session")
+def measures():
+    """What executing each notebook took; `make measure` adds it to MEASURED, in the place of what stood there."""
+    rows: dict[str, dict] = {}
+    yield rows
+    if os.environ.get("MEASURE_NOTEBOOKS") and rows:
+        merged = {**(measured() if MEASURED.is_file() else {}), **rows}
+        with MEASURED.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(next(iter(rows.values()))), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(merged[p.stem] for p in NOTEBOOKS if p.stem in merged)
+
+
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
-def test_it_runs_from_another_folder(path, runs, tmp_path):
-    out = tmp_path / path.name
+def test_it_runs_from_another_folder(path, runs, tmp_path, measures):
+    out, said = tmp_path / path.name, tmp_path / "said.txt"
     command = [sys.executable, "-m", "papermill", str(path), str(out), "-p", "runs", str(runs), "--no-progress-bar"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Passed unknown parameter" not in done.stderr
+    with said.open("w") as file:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=file, stderr=subprocess.STDOUT)
+        gigabytes = peak_gb(process)
+    assert process.returncode == 0, said.read_text()[-3000:]
+    assert "Passed unknown parameter" not in said.read_text()
     executed = json.loads(out.read_text())
     code = [c for c in executed["cells"] if c["cell_type"] == "code"]
     assert all(c["execution_count"] for c in code if c["source"])
-    assert any("image/png" in o.get("data", {}) for c in code for o in c["outputs"])
+    drawn = [c for c in code if any("image/png" in o.get("data", {}) for o in c["outputs"])]
+    assert drawn
+    silent = [c["id"] for c in drawn if not c["metadata"].get("alt")]
+    assert not silent, f"a figure's cell needs metadata 'alt', its description for who cannot see it: {silent}"
+    megabytes = out.stat().st_size / 1e6
+    assert megabytes <= BUDGET_MB
+    assert gigabytes <= promised_gb(path)
+    seconds = round(executed["metadata"]["papermill"]["duration"])
+    found = {"seconds": seconds, "peak_gb": f"{gigabytes:.1f}", "output_mb": f"{megabytes:.1f}"}
+    measures[path.stem] = {"notebook": path.stem, **found}
+
+
+def measured() -> dict[str, dict]:
+    with MEASURED.open(newline="") as file:
+        return {found["notebook"]: found for found in csv.DictReader(file)}
+
+
+def test_measured_minutes_and_memory_keep_to_the_budget():
+    found = measured()
+    assert list(found) == [p.stem for p in NOTEBOOKS], "measure again: make measure"
+    assert sum(float(f["seconds"]) for f in found.values()) <= 60 * BUDGET_MINUTES
+    for path in NOTEBOOKS:
+        assert float(found[path.stem]["peak_gb"]) <= promised_gb(path)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_the_readme_says_what_was_measured(path):
+    readme = (ROOT / "README.md").read_text()
+    line = next(line for line in readme.splitlines() if line.startswith(f"| [{path.stem}]"))
+    minutes, seconds, gigabytes = (cell.strip() for cell in line.split("|")[4:7])
+    assert minutes == row(cells(path, "markdown")[0].source, "minutes").split(",")[0].split()[0]
+    assert seconds == f"{measured()[path.stem]['seconds']} s"
+    assert gigabytes == f"{measured()[path.stem]['peak_gb']} GB"
