@@ -2,10 +2,10 @@
 
 Not part of `make test`, because it needs a browser:
 
-    python -m venv /tmp/drive && /tmp/drive/bin/pip install playwright nbformat notebook
-    cp -r runs/quick /tmp/runs        # finished runs, so that nothing is trained again (optional)
-    /tmp/drive/bin/python tests/browser/drive.py --runs /tmp/runs --out /tmp/pictures
-    /tmp/drive/bin/python tests/browser/drive.py --notebook --runs /tmp/runs --out /tmp/pictures 00 02
+    python -m venv browser-venv && browser-venv/bin/pip install playwright nbformat notebook
+    cp -r runs/quick runs-copy        # finished runs, so that nothing is trained again (optional)
+    browser-venv/bin/python tests/browser/drive.py --runs runs-copy --out pictures
+    browser-venv/bin/python tests/browser/drive.py --notebook --runs runs-copy --out pictures 00 02
 
 JupyterLab comes from the course's own environment (`--server`), Notebook 7 from the one that runs this script. In
 both, the kernel is the course's Python (`--kernel`). The browser is Debian's (`--chromium`); pages from anywhere but
