@@ -176,7 +176,7 @@ def check_same_grid(path: str | os.PathLike, volume: Volume, other_path: str | o
             path,
             f"shape {volume.array.shape}",
             f"that of {other_path}, {other.array.shape}",
-            "Resample one onto the other (nibabel.processing.resample_from_to).",
+            "Resample one onto the other (nibabel.processing.resample_from_to; for a mask with order=0).",
         )
     if not np.allclose(volume.affine, other.affine, rtol=1e-3, atol=1e-3):
         difference = float(np.abs(volume.affine - other.affine).max())
@@ -184,7 +184,7 @@ def check_same_grid(path: str | os.PathLike, volume: Volume, other_path: str | o
             path,
             f"an affine that differs by up to {difference:.3g} mm",
             f"that of {other_path}",
-            "Resample one onto the other (nibabel.processing.resample_from_to).",
+            "Resample one onto the other (nibabel.processing.resample_from_to; for a mask with order=0).",
         )
 
 
