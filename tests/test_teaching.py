@@ -377,6 +377,7 @@ def test_each_slide_has_a_title_and_each_picture_words(builder):
 def test_numbers_on_slides_are_the_librarys(builder):
     from dataclasses import replace
 
+    from femur_lib.costs import cost
     from femur_lib.networks import unet
 
     text, g = prose(TEACHING / "slides.md"), unpadded_geometry(512, 4)
@@ -386,7 +387,9 @@ def test_numbers_on_slides_are_the_librarys(builder):
     assert f"{g.output} answered: starts at {', '.join(map(str, patch_starts(g)))}" in text
     for level, (start, end) in enumerate(g.crops, start=1):
         assert re.search(rf"^\| {level} \| \d+ \| \d+ \| \*\*{start}\*\* \| {(start + end) // 2} \|$", text, re.M)
-    assert f"{9 * 512**2 / 700**2:.1f} times less work" in text
+    unpadded = Architecture(2, 64, 4, padded=False)
+    work = 9 * cost(unpadded, (512, 512)).multiplications / cost(unpadded, (700, 700)).multiplications
+    assert f"{9 * 512**2 / 700**2:.1f} times fewer pixels than nine patches, and {work:.1f} times less work" in text
     assert f"networks | {len(NETWORKS)}:" in text
 
 
