@@ -3,7 +3,8 @@
 # make oracles  install PyTorch, MONAI, MedPy and surface-distance, and compare networks and scores with theirs
 # make slow   what takes minutes for one question: a training killed twenty times
 # make measure  execute every notebook on a quiet machine and write results/notebooks.csv (README.md shows it)
-# make lab    set up, open JupyterLab
+# make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept
+# make lab    set up, write the exercises, open JupyterLab
 # make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort
 # Windows, or no make: README.md names the same commands one by one.
@@ -19,7 +20,7 @@ PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test unit measure slow oracles lab slides lock clean
+.PHONY: setup run test unit measure slow oracles exercises lab slides lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -74,8 +75,11 @@ oracles: $(READY)
 	  surface-distance==0.1
 	$(BIN)/pytest tests/test_parity.py tests/test_score_oracles.py
 
-lab: $(READY)
-	$(BIN)/jupyter lab notebooks
+exercises: $(READY)
+	$(BIN)/python teaching/build_exercises.py
+
+lab: exercises
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/exercises
 
 slides: $(READY)
 	$(BIN)/python teaching/build_slides.py $(if $(CHROMIUM),--chromium "$(CHROMIUM)")
@@ -83,7 +87,7 @@ slides: $(READY)
 # For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
 # address of any package index, so it installs from whichever index a machine is set up to use.
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra onnx --extra search \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra onnx --extra search --extra study \
 	  --group dev --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file requirements.lock
 
 clean:
