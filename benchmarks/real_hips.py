@@ -1,10 +1,13 @@
 """Real hips, patient-wise folds: our recipe, the paper's, and MONAI's residual U-Net; and our recipe less each part.
 
     femur import pelvis PATH hips
-    python benchmarks/real_hips.py hips out [--arms ours monai paper] [--folds 0 1 2 3]
+    python benchmarks/real_hips.py hips out [--arms ours monai paper] [--folds 0 1 2 3] [--at-once 1]
+    python benchmarks/real_hips.py hips out --at-once 2 --ingredients
 
 One row an arm: Dice, ASD and MSD on scans of patients it never saw, on each scan's own grid. Every (arm, fold) is a
-process of its own, and is not run again if its scores are in ``out``; stopped, it goes on (MONAI's begins again). The
+process of its own, and is not run again if its scores are in ``out``; stopped, it goes on (MONAI's begins again).
+``--ingredients`` takes our recipe at half its length, and the same less one ingredient each; the second table has the
+differences, by patient, with a 95 % bootstrap interval over patients. The
 peer (Kerfoot et al. 2019; as its tutorials train it: Dice plus cross-entropy, flips and affine deformation, Adam,
 cosine) gets the CPU time that ours took, on the same machine, the same grid, threshold rule and flips of the scan; it
 works in whatever order of axes and layout PyTorch likes. CPU time and not the clock's, for the machine may be busy.
@@ -14,30 +17,40 @@ Needs PyTorch and MONAI for the arm ``monai``. The scans and masks: data/README.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
 import femur_lib  # before TensorFlow
+from femur_lib.cohort import read_cohort
+from femur_lib.scores.statistics import interval
 
 NETWORK = "3d-f8-l4-a2-gn"
-# What each arm changes: the network, and settings of the profile. Without one ingredient each, but for the first three.
+HALF = {"epochs": 12}  # of the length of ours, which leaves time for many arms
+BASELINE = "half length"
+# What each arm changes: the network, and settings of the profile.
+INGREDIENTS: dict[str, tuple[str, dict]] = {
+    BASELINE: (NETWORK, HALF),
+    "another seed": (NETWORK, {**HALF, "training_seed": 1}),
+    "loss of Eq. 1": (NETWORK, {**HALF, "recipe": {"base": "ours", "loss": "weighted-cross-entropy"}}),
+    "flips alone": (NETWORK, {**HALF, "recipe": {"base": "ours", "augmentation": ["flip"]}}),
+    "constant rate": (NETWORK, {**HALF, "recipe": {"base": "ours", "schedule": "constant"}}),
+    "no normalisation": ("3d-f8-l4-a2", HALF),
+    "isotropic levels": ("3d-f8-l4-gn", HALF),
+    "averaged weights": (NETWORK, {**HALF, "recipe": {"base": "ours", "keep": "average"}}),
+    "plain predictions": (NETWORK, {**HALF, "flip_predictions": False}),
+}
 ARMS: dict[str, tuple[str, dict]] = {
     "ours": (NETWORK, {}),
     "monai": ("", {}),
     "paper": ("3d-f8-l4", {"recipe": "paper", "learning_rate": 5e-5, "epochs": 80, "flip_predictions": False}),
-    "loss of Eq. 1": (NETWORK, {"recipe": {"base": "ours", "loss": "weighted-cross-entropy"}}),
-    "flips alone": (NETWORK, {"recipe": {"base": "ours", "augmentation": ["flip"]}}),
-    "constant rate": (NETWORK, {"recipe": {"base": "ours", "schedule": "constant"}}),
-    "averaged weights": (NETWORK, {"recipe": {"base": "ours", "keep": "average"}}),
-    "no normalisation": ("3d-f8-l4-a2", {}),
-    "isotropic levels": ("3d-f8-l4-gn", {}),
-    "plain predictions": (NETWORK, {"flip_predictions": False}),
-    "another seed": (NETWORK, {"training_seed": 1}),
-    "twice the maps, half the epochs": ("3d-f16-l4-a2-gn", {"epochs": 12, "learning_rate": 1e-3}),
+    "twice the maps, half the epochs": ("3d-f16-l4-a2-gn", {**HALF, "learning_rate": 1e-3}),
+    **INGREDIENTS,
 }
 
 
@@ -189,32 +202,70 @@ def table(out: Path, arms: list[str], folds: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def differences(out: Path, cohort, folds: list[int]) -> pd.DataFrame:
+    """Each ingredient's effect on Dice: the arm without it less the baseline, by patient, over the folds both have."""
+    rows = []
+    for arm in [a for a in INGREDIENTS if a != BASELINE]:
+        both = [[folder_of(out, name, f) / "scores.csv" for name in (arm, BASELINE)] for f in folds]
+        both = [paths for paths in both if all(path.is_file() for path in paths)]
+        if not both:
+            continue
+        changed, baseline = (
+            pd.concat([pd.read_csv(paths[i], index_col="participant_id") for paths in both]).dice for i in (0, 1)
+        )
+        by_patient = (changed - baseline).groupby([cohort[name].patient for name in changed.index]).mean()
+        low, high = interval(by_patient.to_numpy())
+        rows.append(
+            {
+                "arm": arm,
+                "patients": len(by_patient),
+                "Dice less the baseline's": f"{by_patient.mean():+.4f}",
+                "interval": f"{low:+.4f} to {high:+.4f}",
+                "patients better": f"{(by_patient > 0).sum()}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def run(cohort: Path, out: Path, arm: str, fold: int, at_once: int) -> None:
+    """Train and score one arm on one fold in a process of its own, on its share of the cores."""
+    if (folder_of(out, arm, fold) / "scores.csv").is_file():
+        return
+    print(f"== {arm}, fold {fold}", flush=True)
+    command = [sys.executable, __file__, cohort, out, "--arms", arm, "--folds", str(fold), "--one"]
+    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    limits = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads} if at_once > 1 else {}
+    subprocess.run(command, check=True, env={**os.environ, **limits})
+
+
 def main() -> None:
     """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["ours", "monai", "paper"])
+    parser.add_argument("--ingredients", action="store_true", help="the arms that our recipe is compared with in parts")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
+    parser.add_argument("--at-once", type=int, default=1, help="trainings side by side, which share the cores")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     a = parser.parse_args()
+    arms = list(INGREDIENTS) if a.ingredients else a.arms
+    cohort = read_cohort(a.cohort)
     if a.one:
-        from femur_lib.cohort import read_cohort
-
-        (arm,), (fold,) = a.arms, a.folds
-        cohort, folder = read_cohort(a.cohort), folder_of(a.out, arm, fold)
+        (arm,), (fold,) = arms, a.folds
+        folder = folder_of(a.out, arm, fold)
         if arm == "monai":
             monai(cohort, fold, folder, cpu_seconds(a.out, "ours", fold))
         else:
             ours(cohort, arm, fold, folder)
         return
-    for arm in a.arms:
-        for fold in a.folds:
-            if not (folder_of(a.out, arm, fold) / "scores.csv").is_file():
-                print(f"== {arm}, fold {fold}", flush=True)
-                command = [sys.executable, __file__, a.cohort, a.out, "--arms", arm, "--folds", str(fold), "--one"]
-                subprocess.run(command, check=True)
-    print(f"femur_lib {femur_lib.__version__}\n{table(a.out, a.arms, a.folds).to_string(index=False)}")
+    with ThreadPoolExecutor(a.at_once) as pool:  # folds first, so that an unfinished table compares like with like
+        jobs = [pool.submit(run, a.cohort, a.out, arm, fold, a.at_once) for fold in a.folds for arm in arms]
+    for job in jobs:
+        job.result()
+    print(f"femur_lib {femur_lib.__version__}\n{table(a.out, arms, a.folds).to_string(index=False)}")
+    if a.ingredients:
+        print(f"\n{differences(a.out, cohort, a.folds).to_string(index=False)}")
 
 
 if __name__ == "__main__":

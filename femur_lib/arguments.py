@@ -14,6 +14,7 @@ Segment the proximal femur in MR images, step by step:
   femur train hips run --experiment 3d-f8-l3 --profile quick --fold 0
   femur evaluate run hips                              segment and score the scans it was not trained on
   femur report run --out report.html                   a page to look at
+  femur study workshop                                 the paper's 18 networks on four folds, and the tables
   femur predict run scan.nii.gz --out segmented        scans of yours
   femur quality segmented --out quality.html           which of them to look at first
   femur export run network                             for use elsewhere, without TensorFlow
@@ -82,6 +83,22 @@ def parser() -> argparse.ArgumentParser:
     p = verb("evaluate", "Segment and score every scan of a cohort that a run was not trained on.", "predictions/, scores.csv, components.csv and curves.npz go into the run's folder.")  # fmt: skip
     p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
     p.add_argument("cohort", type=Path)
+
+    p = verb("study", "Train every network of a profile on every fold, then write the tables.", "Stopped, even killed, it goes on when started again. workflow/README.md: clusters, several GPUs, what it costs.")  # fmt: skip
+    p.add_argument("profile", help="a name in profiles/, or a YAML file")
+    p.add_argument("cohort", nargs="?", default="", help="default: synthetic hips, made beside the runs")
+    p.add_argument("--runs", default="", help="the folder for all runs; default: runs/PROFILE in the checkout")
+    p.add_argument("--cores", type=int, default=0, help="of this machine, to use; default: all")
+    p.add_argument("--gpus", type=int, help="of this machine, to use, one training on each; default: all")
+    p.add_argument("--threads", type=int, default=0, help="cores a training; fewer than --cores: several at once")
+    p.add_argument("--dry-run", action="store_true", help="only say what would be done, and how long that took before")
+    p.add_argument(
+        "--snakemake",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="OPTION",
+        help="the rest is Snakemake's: --snakemake --executor slurm --jobs 20",
+    )
 
     p = verb("predict", "Segment scans; probability and mask come out on each scan's own grid.")
     p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")

@@ -145,6 +145,15 @@ def _evaluate(a) -> None:
     _say_scores(evaluate(cohort, load_run(a.folder), _say).scores)
 
 
+def _study(a) -> None:
+    from femur_lib.study import describe, plan, run_study
+
+    if a.dry_run:
+        _say(describe(plan(a.profile, a.cohort, a.runs)))
+    else:
+        _say(f"tables: {run_study(a.profile, a.cohort, a.runs, a.cores, a.gpus, a.threads, a.snakemake, _say)}")
+
+
 def _say_scores(table) -> None:
     _say(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     means = table.drop(columns="participant_id")
@@ -194,8 +203,8 @@ def _report(a) -> None:
 
 VERBS = {
     "phantom": _phantom, "import pelvis": _import_pelvis, "import pairs": _import_pairs, "check": _check,
-    "train": _train, "search": _search, "evaluate": _evaluate, "predict": _predict, "quality": _quality,
-    "export": _export, "score": _score, "report": _report,
+    "train": _train, "search": _search, "study": _study, "evaluate": _evaluate, "predict": _predict,
+    "quality": _quality, "export": _export, "score": _score, "report": _report,
 }  # fmt: skip
 
 

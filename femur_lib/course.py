@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from femur_lib.cohort import Cohort, read_cohort
-from femur_lib.experiments import Profile, load_profile
+from femur_lib.experiments import Profile, load_profile, run_name
+from femur_lib.files import damage
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def trained(space: Workspace, experiment: str, fold: int = 0, epochs: int = 0, p
     from femur_lib.runs import load_run
     from femur_lib.training import train
 
-    name = f"{experiment}-fold{fold}" + (f"-{epochs}epochs" if epochs else "")
+    name = run_name(experiment, fold) + (f"-{epochs}epochs" if epochs else "")
     folder = train(space.cohort, space.runs / name, experiment, space.profile, fold, epochs or None, progress)
     return load_run(folder)
 
@@ -70,3 +71,17 @@ def evaluated(space: Workspace, run, progress=print):
     from femur_lib.evaluation import evaluate
 
     return evaluate(space.cohort, run, progress)
+
+
+def evaluated_run(space: Workspace, experiment: str, fold: int = 0, progress=print) -> Path:
+    """The folder of a trained and evaluated run: found, or made now. No network stays in memory."""
+    from femur_lib.evaluation import SEAL, evaluate
+    from femur_lib.runs import load_run
+    from femur_lib.training import train
+
+    folder = train(
+        space.cohort, space.runs / run_name(experiment, fold), experiment, space.profile, fold, None, progress
+    )
+    if damage(folder, SEAL):
+        evaluate(space.cohort, load_run(folder), progress)
+    return folder

@@ -2,10 +2,11 @@
 
 A run's folder then also holds ``predictions/``, ``scores.csv`` (masks as the run makes them), ``components.csv`` (each
 mask without and with the largest component alone: paper, Table 2) and ``curves.npz`` (each scan's histogram of
-probabilities, from which every curve and threshold follows).
+probabilities, from which every curve and threshold follows); ``evaluation.json`` has their checksums.
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,16 @@ import pandas as pd
 from femur_lib.callbacks import Progress
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError
-from femur_lib.files import whole, write_csv
+from femur_lib.files import alone, checksums, damage, whole, write_csv
 from femur_lib.masks import largest_component, threshold_mask
 from femur_lib.prediction import predict_files, scans_of_cohort, score
-from femur_lib.runs import Run, kept_epoch, read_record
+from femur_lib.runs import Run, kept_epoch, read_record, write_json
 from femur_lib.scores.curves import THRESHOLDS, ProbabilityHistogram, mean_curve_threshold, thresholds_without
 from femur_lib.segmentation import SUFFIXES
 from femur_lib.volumes import Volume, read_mask, read_volume
 
 FILES = ("scores.csv", "components.csv", "curves.npz")
+SEAL = "evaluation.json"  # written last
 
 
 @dataclass(frozen=True)
@@ -44,40 +46,48 @@ def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -
     Raises:
         DataError: there is no such scan, or one does not fit the network.
     """
-    folder = run.folder
-    if not all((folder / name).is_file() for name in FILES):
-        scans = scans_of_cohort(cohort, leave_out=run.record["training"])
-        if not scans:
-            raise DataError(cohort.root, "no scan that the run was not trained on", "some", "Train with a fold.")
-        predict_files(run.segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
-        rows, curves = [], {}
-        for name in (scan.name for scan in scans):
-            truth = read_mask(cohort[name].mask)
-            probability = read_volume(folder / "predictions" / f"{name}{SUFFIXES['probability']}")
-            plain = threshold_mask(probability.array, run.threshold)
-            for kept, mask in ((False, plain), (True, largest_component(plain))):
-                found = score(truth, Volume(mask, truth.affine))
-                rows.append({"participant_id": name, "largest_component": kept, **found})
-            curves[name] = ProbabilityHistogram()
-            curves[name].add(truth.array, probability.array)
-        components = pd.DataFrame(rows)
-        as_made = components[components.largest_component == run.segmenter.largest_component]
-        write_csv(folder / "scores.csv", as_made.drop(columns="largest_component").sort_values("participant_id"))
-        write_csv(folder / "components.csv", components)
-        write_curves(folder / "curves.npz", curves)
-    return read_evaluation(folder)
+    with alone(run.folder, progress):
+        if damage(run.folder, SEAL):  # not evaluated, or not as it was written
+            _evaluate(cohort, run, progress)
+    return read_evaluation(run.folder)
+
+
+def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
+    folder, started = run.folder, time.monotonic()
+    scans = scans_of_cohort(cohort, leave_out=run.record["training"])
+    if not scans:
+        raise DataError(cohort.root, "no scan that the run was not trained on", "some", "Train with a fold.")
+    (folder / SEAL).unlink(missing_ok=True)
+    predict_files(run.segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
+    rows, curves = [], {}
+    for name in (scan.name for scan in scans):
+        truth = read_mask(cohort[name].mask)
+        probability = read_volume(folder / "predictions" / f"{name}{SUFFIXES['probability']}")
+        plain = threshold_mask(probability.array, run.threshold)
+        for kept, mask in ((False, plain), (True, largest_component(plain))):
+            found = score(truth, Volume(mask, truth.affine))
+            rows.append({"participant_id": name, "largest_component": kept, **found})
+        curves[name] = ProbabilityHistogram()
+        curves[name].add(truth.array, probability.array)
+    components = pd.DataFrame(rows)
+    as_made = components[components.largest_component == run.segmenter.largest_component]
+    write_csv(folder / "scores.csv", as_made.drop(columns="largest_component").sort_values("participant_id"))
+    write_csv(folder / "components.csv", components)
+    write_curves(folder / "curves.npz", curves)
+    seconds = round(time.monotonic() - started, 1)
+    write_json(folder / SEAL, {"seconds": seconds, "files": checksums(folder, FILES)})
 
 
 def read_evaluation(folder: str | os.PathLike) -> Evaluation:
     """What :func:`evaluate` wrote into a run's folder.
 
     Raises:
-        DataError: it has not been called.
+        DataError: it has not been called, or a file was changed since.
     """
     folder = Path(folder)
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise DataError(folder, f"no {name}", "an evaluated run", "Evaluate it: femur evaluate.")
+    missing = damage(folder, SEAL)
+    if missing:
+        raise DataError(folder, missing, "an evaluated run", "Evaluate it: femur evaluate.")
     scores, components = (pd.read_csv(folder / name) for name in FILES[:2])
     return Evaluation(scores, components, read_curves(folder / FILES[2]))
 

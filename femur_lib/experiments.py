@@ -18,7 +18,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from femur_lib.architecture import Architecture
+from femur_lib.costs import Cost, cost
 from femur_lib.errors import DataError
+from femur_lib.inputs import padded_size
+from femur_lib.paper import NETWORKS
 from femur_lib.recipes import RECIPES, Recipe, find_recipe
 from femur_lib.volumes import Grid
 
@@ -103,6 +106,15 @@ class Profile(BaseModel):
     gpus: int = Field(1, ge=1, description="how many GPUs share each batch of one training")
     deterministic: bool = Field(False, description="repeat to the last bit on one device, at some cost of speed")
     experiments: tuple[str, ...] = Field((), description="networks that the notebooks train")
+    study: tuple[str, ...] = Field(
+        (), description='networks of the whole study; "paper": the paper\'s 18; none: those of the notebooks'
+    )
+    study_folds: int = Field(0, ge=0, description="how many folds the study trains, from the first; 0: all")
+
+    @field_validator("study", mode="before")
+    @classmethod
+    def _of_the_paper(cls, given: Any) -> Any:
+        return NETWORKS if given == "paper" else given
 
     @field_validator("recipe", mode="before")
     @classmethod
@@ -120,6 +132,28 @@ class Profile(BaseModel):
     def batch_size(self, dimensions: int) -> int:
         """Slices (2D) or volumes (3D) in a training step."""
         return self.batch_size_2d if dimensions == 2 else self.batch_size_3d
+
+    def cost(self, experiment: str) -> Cost:
+        """What one input of a network costs at this profile's size: three slices (2D), or a volume (3D)."""
+        architecture = self.architecture(experiment)
+        grid = self.grid(architecture.dimensions)
+        size = (grid.rows, grid.columns, grid.slices)[: architecture.dimensions]
+        return cost(architecture, padded_size(size, architecture.size_multiple) if architecture.padded else size)
+
+    def training_bytes(self, experiment: str, bytes_per_number: int = 4) -> int:
+        """The least memory that a training step of a network takes."""
+        batch = self.batch_size(self.architecture(experiment).dimensions)
+        return self.cost(experiment).training_bytes(batch, bytes_per_number)
+
+    def work(self, experiment: str) -> int:
+        """Multiplications for one whole scan on the way forwards, to compare networks by."""
+        slices = self.grid_2d[2] if self.architecture(experiment).dimensions == 2 else 1
+        return slices * self.cost(experiment).multiplications
+
+
+def run_name(experiment: str, fold: int) -> str:
+    """The folder's name of a run among others."""
+    return f"{experiment}-fold{fold}"
 
 
 def profiles_folder() -> Path:

@@ -3,12 +3,11 @@
 import base64
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
@@ -214,56 +213,4 @@ def scan_steps(steps: Mapping[str, np.ndarray]) -> Figure:
     patches = [Patch(facecolor=colour, edgecolor="0.6", label=label) for colour, label in ANATOMY]
     axes[0, -1].legend(handles=patches, loc="center", frameon=False, title="1  anatomy", fontsize=8)
     axes[2, 0].set_ylabel("red: brighter, blue: darker", fontsize=9)
-    return figure
-
-
-def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss, and Dice, over epochs, of training and of validation (paper, Fig. 7)."""
-    figure, axes = plt.subplots(
-        2, len(histories), figsize=(4.2 * len(histories), 5), layout="constrained", squeeze=False
-    )
-    for column, (name, history) in enumerate(histories.items()):
-        for ax, what in zip(axes[:, column], ("loss", "dice"), strict=True):
-            ax.plot(history.epoch + 1, history[what], color=TRUTH, label="training")
-            if f"val_{what}" in history:
-                ax.plot(history.epoch + 1, history[f"val_{what}"], color=PREDICTED, label="validation")
-            ax.set_ylabel(what if what == "loss" else "Dice (on the network's grid)")
-            ax.grid(alpha=0.3)
-        axes[0, column].set_title(name, fontsize=9)
-        axes[0, column].legend(frameon=False)
-        axes[1, column].set_xlabel("epoch")
-    return figure
-
-
-def box_plots(scores: Mapping[str, pd.DataFrame], columns: Sequence[str] = ("dice", "precision", "recall")) -> Figure:
-    """One panel a score, one box a network, every subject a dot (paper, Fig. 3)."""
-    figure, axes = plt.subplots(1, len(columns), figsize=(3.4 * len(columns), 3.6), layout="constrained", squeeze=False)
-    rng = np.random.default_rng(0)
-    for ax, column in zip(axes[0], columns, strict=True):
-        values = [table[column].dropna() for table in scores.values()]
-        ax.boxplot(values, widths=0.5, showfliers=False, medianprops={"color": "black"})
-        for x, v in enumerate(values, start=1):
-            ax.plot(x + rng.uniform(-0.12, 0.12, len(v)), v, ".", color=PREDICTED, alpha=0.8)
-        ax.set_xticks(range(1, len(scores) + 1), list(scores), rotation=20, ha="right", fontsize=8)
-        ax.set_ylabel(SCORES.get(column, column))
-        ax.grid(axis="y", alpha=0.3)
-    return figure
-
-
-def precision_recall_curves(histograms: Mapping[str, object], thresholds: Mapping[str, float]) -> Figure:
-    """ROC and precision-recall curves of networks, with the chosen threshold's point (paper, Fig. 2)."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
-    for name, histogram in histograms.items():
-        false_positive, true_positive, area = histogram.roc()  # type: ignore[attr-defined]
-        left.plot(false_positive, true_positive, label=f"{name}, AUC {area:.4f}")
-        precision, recall, at = histogram.precision_recall()  # type: ignore[attr-defined]
-        (line,) = right.plot(recall, precision, label=f"{name}, AP {histogram.average_precision():.3f}")  # type: ignore[attr-defined]
-        point = int(np.argmin(np.abs(at - thresholds[name])))
-        right.plot(recall[point], precision[point], "o", color=line.get_color())
-    left.set(xlabel="false positive rate", ylabel="true positive rate (recall)", xlim=(0, 0.1), ylim=(0.8, 1.002))
-    right.set(xlabel="recall", ylabel="precision", xlim=(0.6, 1.002), ylim=(0.6, 1.002))
-    for ax in (left, right):
-        ax.grid(alpha=0.3)
-        ax.legend(frameon=False, loc="lower left" if ax is right else "lower right", fontsize=8)
-    right.set_title("dots: the chosen threshold", fontsize=9)
     return figure

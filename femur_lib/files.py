@@ -3,11 +3,14 @@
 import functools
 import gzip
 import hashlib
+import json
 import os
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from femur_lib.errors import DataError
 
@@ -26,6 +29,53 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(half_written, path)
     finally:
         half_written.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: str | os.PathLike, progress: Callable[[str], None]) -> Iterator[None]:
+    """Do a block while no other process is in such a block for the same folder; wait for one that is.
+
+    The lock is the operating system's, so it ends with its process, however that ends. On a cluster the file system
+    must support locks (NFS from version 4 does).
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        progress(f"waiting for another process that works on {folder}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows removes no open file; there the empty file stays
+            Path(lock.lock_file).unlink()  # while it is held: who waits for it notices, and makes one of its own
+        lock.release()
+
+
+def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of some of a folder's files. A record in that folder keeps it as ``files``, for :func:`damage`."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def damage(folder: Path, record: str) -> str:
+    """What is wrong with a record, a JSON file in a folder, or with the files whose checksums it keeps; "" if nothing.
+
+    A record that keeps none vouches for itself alone.
+    """
+    if not (folder / record).is_file():
+        return f"no {record}"
+    try:
+        recorded = json.loads((folder / record).read_text()).get("files", {})
+    except (ValueError, AttributeError):
+        return f"a damaged {record}"
+    for name, expected in recorded.items():
+        if not (folder / name).is_file():
+            return f"no {name}"
+        if checksums(folder, [name])[name] != expected:
+            return f"a {name} that was changed since it was written"
+    return ""
 
 
 def write_csv(path: str | os.PathLike, table, **how) -> None:

@@ -9,8 +9,9 @@ from jinja2 import Environment
 
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
-from femur_lib.figures import SCORES, box_plots, data_uri, learning_curves, png
+from femur_lib.figures import SCORES, data_uri, png
 from femur_lib.files import whole
+from femur_lib.paper_figures import figure_3, figure_7
 from femur_lib.prediction import SUFFIXES
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
@@ -31,10 +32,10 @@ on drawn hips; they say nothing about how well a network would do on patients, a
 {% if summary %}{{ summary | safe }}
 <p>Mean ± standard deviation over the scans; worst Dice beside it. Measured on each scan's own grid. In the recipe
 "paper" these scans also stopped the training and chose the threshold, as in the paper, which is optimistic.</p>
-<img alt="Box plots of Dice, precision and recall of each network, one dot a scan" src="{{ boxes }}">
+<img alt="Box plots of Dice, precision and recall, a row a network, a dot a scan" src="{{ boxes }}">
 {% else %}<p>No run here has been scored yet: <code>femur predict</code>, then <code>femur score</code> into the run's folder.</p>{% endif %}
 <h2>Training</h2>
-<img alt="Loss and Dice over epochs for training and validation, one column a network" src="{{ curves }}">
+<img alt="Loss over epochs for training and validation, a panel a network" src="{{ curves }}">
 {% for run in runs %}
 <h2>{{ run.name }}</h2>
 <dl>{% for key, value in run.facts %}<dt>{{ key }}</dt><dd>{{ value }}</dd>{% endfor %}</dl>
@@ -125,8 +126,8 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
     page = PAGE.render(
         synthetic=synthetic,
         summary=summarise(scores).to_html(index=False, border=0) if scores else None,
-        boxes=data_uri(png(box_plots(scores))) if scores else None,
-        curves=data_uri(png(learning_curves(histories))),
+        boxes=data_uri(png(figure_3(scores, synthetic))) if scores else None,
+        curves=data_uri(png(figure_7(histories, synthetic))),
         runs=runs,
     )
     with whole(out) as half_written:

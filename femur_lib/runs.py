@@ -21,12 +21,14 @@ from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
-from femur_lib.files import unpacked_hash, whole
+from femur_lib.files import damage, unpacked_hash, whole
 from femur_lib.inference import pass_size
 from femur_lib.networks import rebuilt, unet
 from femur_lib.precision import resolve
 from femur_lib.segmentation import Segmenter
 from femur_lib.volumes import Grid
+
+TRAIN_AGAIN = "Move it away, and train again."
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def load_run(folder: str | os.PathLike, precision: str = "auto", patches: str | 
     """
     folder = Path(folder)
     record = read_record(folder)
+    refuse_damaged(folder)
     profile = Profile(**record["profile"])
     architecture = profile.architecture(record["experiment"])
     grid = profile.grid(architecture.dimensions)
@@ -96,7 +99,17 @@ def read_record(folder: str | os.PathLike) -> dict:
             "the folder of a finished run",
             "Start the same training again; it goes on where it stopped." if unfinished else "Train first.",
         )
-    return json.loads((folder / "run.json").read_text())
+    try:
+        return json.loads((folder / "run.json").read_text())
+    except ValueError:
+        raise DataError(folder, "a damaged run.json", "a run as it was finished", TRAIN_AGAIN) from None
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Raise DataError where a finished run is not as it was written. Runs from before there were checksums pass."""
+    found = damage(folder, "run.json")
+    if found:
+        raise DataError(folder, found, "a run as it was finished", TRAIN_AGAIN)
 
 
 def kept_epoch(folder: str | os.PathLike) -> int:
@@ -135,8 +148,8 @@ def is_finished(run: Path, settings: dict) -> bool:
         return False
     if not (run / "run.json").is_file():
         raise DataError(run, "a folder that is no run", "a new folder", "Choose another, or remove it yourself.")
-    record = json.loads((run / "run.json").read_text())
-    _compare(run, record, settings)
+    refuse_damaged(run)
+    _compare(run, read_record(run), settings)
     return True
 
 
@@ -151,16 +164,21 @@ def claim(work: Path, settings: dict) -> None:
     write_json(record, settings)
 
 
-def _completed(record: dict) -> dict:
-    """A record whose profile has every setting: one that is younger than the run had its default's effect then."""
+def _comparable(record: dict) -> dict:
+    """A record whose profile has every setting that a training depends on.
+
+    A setting that is younger than the run had its default's effect then. Which other networks a profile lists is no
+    matter.
+    """
     try:
-        return record | {"profile": Profile(**record["profile"]).model_dump(mode="json")}
+        settings = Profile(**record["profile"]).model_dump(mode="json", exclude={"experiments", "study", "study_folds"})
     except (KeyError, TypeError, ValidationError):
         return record  # of another kind altogether: the comparison will say in what
+    return record | {"profile": settings}
 
 
 def _compare(folder: Path, old: dict, new: dict) -> None:
-    old = _completed(old)
+    old, new = _comparable(old), _comparable(new)
     for key, value in new.items():
         if old.get(key) != value:
             what = key

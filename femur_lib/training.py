@@ -15,13 +15,13 @@ import pandas as pd
 from femur_lib.architecture import Architecture
 from femur_lib.callbacks import Progress
 from femur_lib.cohort import Cohort, folds, read_subject
-from femur_lib.costs import cost, machine_bytes, peak_bytes, warn_if_too_large
+from femur_lib.costs import machine_bytes, peak_bytes, warn_if_too_large
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
 from femur_lib.feeding import load_samples
+from femur_lib.files import alone, checksums
 from femur_lib.fitting import fit
 from femur_lib.inference import predict_volume
-from femur_lib.inputs import padded_size
 from femur_lib.machine import devices, prepare, strategy, versions
 from femur_lib.onednn import avoid_where_it_hangs
 from femur_lib.precision import resolve
@@ -88,30 +88,41 @@ def train(
         "source": cohort.source,
         "data_sha256": data_hash(cohort, training + validation),
     }
-    if is_finished(run, settings):
-        progress(f"{run} is finished already")
-        return run
-    work = run.with_name(run.name + ".partial")
+    with alone(run, progress):
+        if is_finished(run, settings):
+            progress(f"{run} is finished already")
+            return run
+        grid = profile.grid(architecture.dimensions)
+        share = strategy(profile.gpus, profile.batch_size(architecture.dimensions))
+        avoid_where_it_hangs(architecture, grid.rows, grid.columns)
+        width = 4 if precision == "float32" else 2
+        warn_if_too_large(experiment, profile.training_bytes(experiment, width), machine_bytes())
+        cache = run.parent / ".femur-cache"
+        train_samples = load_samples(cohort, training, grid, cache)
+        validation_samples = load_samples(cohort, validation, grid, cache)
+        work = run.with_name(run.name + ".partial")
+        claim(work, settings)  # only now, when every scan has been read and found good
+        seconds = fit(work, architecture, profile, precision, train_samples, validation_samples, share, progress)
+        progress("choosing the threshold")
+        _record(work, cohort, profile, architecture, settings, seconds)
+        work.rename(run)
+    return run
 
+
+def _record(
+    work: Path, cohort: Cohort, profile: Profile, architecture: Architecture, settings: dict, seconds: float
+) -> None:
+    """Choose weights and threshold, save the network and its record, and remove what only the training needed."""
     grid = profile.grid(architecture.dimensions)
-    share = strategy(profile.gpus, profile.batch_size(architecture.dimensions))
-    avoid_where_it_hangs(architecture, grid.rows, grid.columns)
-    warn_if_too_large(experiment, training_bytes(architecture, profile, precision), machine_bytes())
-    cache = run.parent / ".femur-cache"
-    train_samples = load_samples(cohort, training, grid, cache)
-    validation_samples = load_samples(cohort, validation, grid, cache)
-    claim(work, settings)  # only now, when every scan has been read and found good
-    seconds = fit(work, architecture, profile, precision, train_samples, validation_samples, share, progress)
-
     # The paper lets the validation scans choose; other recipes leave them alone, and take the last epoch.
-    choosing, kept = ("validation", "best") if profile.recipe.keep == "best" and validation else ("training", "last")
+    by_validation = profile.recipe.keep == "best" and settings["validation"]
+    choosing, kept = ("validation", "best") if by_validation else ("training", "last")
     model = build(architecture, grid)  # float32: a saved network is at home on any machine
     model.load_weights(work / f"{kept}.weights.h5")
-    predictor = ready(model, architecture, grid, profile.patches, precision)
-    progress("choosing the threshold")
+    predictor = ready(model, architecture, grid, profile.patches, settings["precision"])
     histogram = ProbabilityHistogram()
     spacings = []
-    for name in validation if choosing == "validation" else training:
+    for name in settings[choosing]:
         image, mask = read_subject(cohort[name])
         p = predict_volume(predictor, architecture, grid, image, profile.flip_predictions, profile.patches)
         histogram.add(mask.array, p.array)
@@ -131,20 +142,9 @@ def train(
         "versions": versions(),
         "devices": devices(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "files": checksums(work, ("model.keras", "history.csv")),
     }
     write_json(work / "run.json", record)
     leftovers = ("backup", "best.weights.h5", "last.weights.h5", "settings.json", "seconds.json")
     for path in (*(work / name for name in leftovers), *work.glob(".*")):  # the last: half-written when it was killed
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    work.rename(run)
-    return run
-
-
-def training_bytes(architecture: Architecture, profile: Profile, precision: str) -> int:
-    """The least memory that a training step takes."""
-    grid = profile.grid(architecture.dimensions)
-    size = (grid.rows, grid.columns, grid.slices)[: architecture.dimensions]
-    if architecture.padded:
-        size = padded_size(size, architecture.size_multiple)
-    batch, width = profile.batch_size(architecture.dimensions), 4 if precision == "float32" else 2
-    return cost(architecture, size).training_bytes(batch, width)

@@ -21,8 +21,8 @@ from femur_lib.cohort import image_path, mask_path
 
 LINES = [
     "phantom o", "import pelvis a b", "import pairs a b c", "check a", "train a b --experiment n", "evaluate a b",
-    "search a b --experiment n", "predict a b --out o", "quality a --out o", "export a b", "report a --out o",
-    "score --truth a --predictions b --out c",
+    "search a b --experiment n", "study quick", "predict a b --out o", "quality a --out o", "export a b",
+    "report a --out o", "score --truth a --predictions b --out c",
 ]  # fmt: skip
 
 

@@ -11,6 +11,8 @@ import pytest
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError
 from femur_lib.evaluation import (
+    FILES,
+    SEAL,
     choices,
     dice_at,
     evaluate,
@@ -19,7 +21,8 @@ from femur_lib.evaluation import (
     read_evaluation,
     write_curves,
 )
-from femur_lib.runs import kept_epoch, load_run
+from femur_lib.files import checksums
+from femur_lib.runs import kept_epoch, load_run, write_json
 from femur_lib.scores.curves import THRESHOLDS, ProbabilityHistogram
 from femur_lib.scores.overlap import overlap
 
@@ -73,7 +76,7 @@ def test_a_run_of_everybody_has_nothing_to_be_scored_on(evaluated, tiny_cohort, 
 
 
 def test_a_run_that_was_not_evaluated_says_so(trained_runs):
-    with pytest.raises(DataError, match=r"no scores\.csv.*femur evaluate"):
+    with pytest.raises(DataError, match=r"no evaluation\.json.*femur evaluate"):
         read_evaluation(trained_runs["3d"])
 
 
@@ -107,6 +110,7 @@ def made_up_run(folder: Path, fold: int, val_dice: list[float], curves: dict, ex
     for name in ("scores.csv", "components.csv"):
         pd.DataFrame({"participant_id": list(curves)}).to_csv(folder / name, index=False)
     write_curves(folder / "curves.npz", curves)
+    write_json(folder / SEAL, {"seconds": 1.0, "files": checksums(folder, FILES)})
     return folder
 
 
@@ -166,3 +170,27 @@ def test_choices_need_one_network_and_each_fold_once(three_folds, tmp_path):
     for runs in (three_folds[:1], [three_folds[0]] * 2, [three_folds[0], other]):
         with pytest.raises(DataError, match="one network, and each fold once"):
             choices(runs)
+
+
+@pytest.mark.parametrize("name", [*FILES, SEAL])
+@pytest.mark.parametrize("how", ["removed", "cut short"])
+def test_what_was_damaged_is_made_again(evaluated, tiny_cohort, tmp_path, name, how):
+    original, found = evaluated
+    folder = shutil.copytree(original, tmp_path / "run")
+    if how == "removed":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-20])
+    with pytest.raises(DataError, match=rf"{name}.*femur evaluate"):
+        read_evaluation(folder)
+    again = evaluate(tiny_cohort, load_run(folder))
+    pd.testing.assert_frame_equal(again.components, found.components)
+    read_evaluation(folder)
+
+
+def test_a_network_changed_after_its_training_is_not_used(evaluated, tmp_path):
+    folder = shutil.copytree(evaluated[0], tmp_path / "run")
+    with (folder / "model.keras").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(DataError, match=r"model\.keras that was changed.*train again"):
+        load_run(folder)

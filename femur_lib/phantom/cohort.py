@@ -19,12 +19,11 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 import femur_lib
 from femur_lib.cohort import Cohort, read_cohort, write_hip, write_tables
 from femur_lib.errors import DataError
-from femur_lib.files import whole
+from femur_lib.files import alone, whole
 from femur_lib.phantom.bones import LABELS
 from femur_lib.phantom.femur import cut_level, in_scanner, landmarks
 from femur_lib.phantom.field import FIELD_OF_VIEW_MM
@@ -79,16 +78,10 @@ def make_cohort(
         "difficulty": {"name": difficulty, **asdict(DIFFICULTIES[difficulty])},
         "version": femur_lib.__version__,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lock = out.with_name(f".{out.name}.lock")
     # Two processes that want the same cohort, a notebook and a terminal: the second waits and finds it made.
-    with FileLock(lock) as held:
-        try:
-            if not _is_made(out, recipe):
-                _make(out, recipe, DIFFICULTIES[difficulty], workers, progress)
-        finally:
-            held.release()  # before it is removed: some systems remove no open file
-            lock.unlink(missing_ok=True)
+    with alone(out, progress):
+        if not _is_made(out, recipe):
+            _make(out, recipe, DIFFICULTIES[difficulty], workers, progress)
     return read_cohort(out)
 
 

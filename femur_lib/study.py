@@ -1,0 +1,308 @@
+"""The whole study: every network of a profile on every fold, then the tables. Stopped, even killed, it goes on.
+
+``workflow/Snakefile`` says what depends on what, and Snakemake does it, on this machine or on a cluster. This module
+says what is done already and what it took, puts damaged runs aside, and tells how the work goes on.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from filelock import FileLock, Timeout
+
+from femur_lib.course import home
+from femur_lib.errors import DataError
+from femur_lib.experiments import Profile, load_profile, run_name
+from femur_lib.files import damage
+
+LOOK_SECONDS = 2  # between two looks at what has been finished
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network on one fold."""
+
+    experiment: str
+    fold: int
+    folder: Path  # of its run
+    work: float  # to compare times by
+    state: str  # "finished", "stopped" (goes on where it was), "damaged" or "to do"
+    seconds: float | None  # of training and scoring, where it is finished
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study: its profile, as given and as read, its cohort and its folder of runs, and one job a training."""
+
+    name: str
+    profile: Profile
+    cohort: str
+    runs: Path
+    jobs: tuple[Job, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where the study keeps what belongs to no single run: executed notebooks, tables, times."""
+        return self.runs / "study"
+
+    @property
+    def done(self) -> Path:
+        """One small file for each finished training, for Snakemake to go by."""
+        return self.folder / "done"
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """The networks, in their order."""
+        return tuple(dict.fromkeys(job.experiment for job in self.jobs))
+
+    @property
+    def folds(self) -> int:
+        """How many folds are trained, from the first."""
+        return len({job.fold for job in self.jobs})
+
+
+def plan(profile: str | os.PathLike, cohort: str | os.PathLike = "", runs: str | os.PathLike = "") -> Plan:
+    """What a study consists of, and how much of it is done.
+
+    Args:
+        profile: a name, or the path of a YAML file.
+        cohort: a cohort's folder; empty makes synthetic hips beside the runs.
+        runs: the folder that runs go to; empty is ``runs/<profile>`` in the checkout.
+
+    Raises:
+        DataError: no such profile, or one without networks, or with a network that cannot be built at its size.
+    """
+    settings = load_profile(profile)
+    name = str(Path(profile).resolve() if Path(profile).suffix in (".yaml", ".yml") else profile)
+    folder = Path(runs).resolve() if runs else home() / "runs" / settings.profile
+    experiments = settings.study or settings.experiments
+    if not experiments:
+        raise DataError(profile, "neither study nor experiments", "networks to train", "Name some in the profile.")
+    for experiment in experiments:
+        try:
+            settings.cost(experiment)
+        except ValueError as error:
+            raise DataError(profile, f"{experiment}: {error}", "a size it can take", "Change the grid.") from None
+    folds = min(settings.study_folds or settings.folds, settings.folds)
+    jobs = [_job(settings, folder, experiment, fold) for fold in range(folds) for experiment in experiments]
+    return Plan(name, settings, str(Path(cohort).resolve()) if cohort else "", folder, tuple(jobs))
+
+
+def _job(profile: Profile, runs: Path, experiment: str, fold: int) -> Job:
+    folder = runs / run_name(experiment, fold)
+    state, seconds = "to do", None
+    if folder.exists():
+        trained, scored = damage(folder, "run.json"), damage(folder, "evaluation.json")
+        state = "damaged" if trained else "stopped" if scored else "finished"
+        if state == "finished":
+            records = [json.loads((folder / name).read_text()) for name in ("run.json", "evaluation.json")]
+            seconds = records[0]["seconds_training"] + records[1]["seconds"]
+    elif folder.with_name(folder.name + ".partial").exists():
+        state = "stopped"
+    work = profile.work(experiment) * profile.epochs
+    return Job(experiment, fold, folder, work, state, seconds)
+
+
+def expected_seconds(job: Job, jobs: Sequence[Job]) -> float | None:
+    """How long a job takes, judged by finished ones: the same network's if there are any, else others by their work."""
+    same = [j.seconds for j in jobs if j.seconds and j.experiment == job.experiment]
+    if same:
+        return median(same)
+    alike = [j for j in jobs if j.seconds and j.experiment[:2] == job.experiment[:2]] or [j for j in jobs if j.seconds]
+    return job.work * median(j.seconds / j.work for j in alike) if alike else None  # type: ignore[operator]
+
+
+def describe(study: Plan) -> str:
+    """What is done, what would be done, and how long that takes by what was measured here before."""
+    done = [job for job in study.jobs if job.state == "finished"]
+    lines = [
+        f"{len(study.jobs)} trainings: {len(study.experiments)} networks, {study.folds} of {study.profile.folds} folds"
+    ]
+    lines += [f"runs: {study.runs}; cohort: {study.cohort or 'synthetic hips'}"]
+    for experiment in study.experiments:
+        mine = [job for job in study.jobs if job.experiment == experiment]
+        expected = expected_seconds(mine[0], study.jobs)
+        states = ", ".join(f"fold {job.fold} {job.state}" for job in mine if job.state != "finished")
+        each = "not measured yet" if expected is None else f"{duration(expected)} each"
+        lines.append(f"  {experiment:<22} {each:<18} {states or 'finished'}")
+    took = sum(job.seconds or 0 for job in done)
+    lines.append(f"{len(done)} finished" + (f", which took {duration(took)}" if done else "") + f"; {left(study)}")
+    return "\n".join(lines)
+
+
+def left(study: Plan, at_once: float = 1) -> str:
+    """How much is left to do, in words; ``at_once``: seconds of trainings that one second is worth."""
+    undone = [job for job in study.jobs if job.state != "finished"]
+    if not undone:
+        return "nothing left to train"
+    seconds = [expected_seconds(job, study.jobs) for job in undone]
+    known = [s for s in seconds if s is not None]
+    if len(known) < len(seconds):
+        return f"{len(undone)} to do; how long is known once the first is finished"
+    return f"{len(undone)} to do, about {duration(sum(known) / at_once)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 48 s, 12 min, 3 h 20 min."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def prepare(study: Plan, progress: Callable[[str], None] = print) -> None:
+    """Tell Snakemake what is finished, and put aside each run that is not as it was written, to be trained again.
+
+    Nothing is lost: such a run gets another name. Where only its scores are not as written, they are made again.
+    """
+    study.done.mkdir(parents=True, exist_ok=True)
+    for job in study.jobs:
+        mark, name = study.done / f"{job.folder.name}.json", job.folder.name
+        if job.state == "finished":
+            if not mark.exists():  # trained by a notebook, or before somebody removed study/
+                shutil.copyfile(job.folder / "evaluation.json", mark)
+            continue
+        mark.unlink(missing_ok=True)
+        if job.state == "damaged":
+            number = 1
+            while (aside := job.folder.with_name(f"{name}.damaged{number}")).exists():
+                number += 1
+            what = damage(job.folder, "run.json")
+            job.folder.rename(aside)
+            progress(f"{name}: {what}; put aside as {aside.name}, to be trained again")
+        elif (job.folder / "evaluation.json").exists():
+            progress(f"{name}: {damage(job.folder, 'evaluation.json')}; to be scored again")
+
+
+def run_study(
+    profile: str | os.PathLike,
+    cohort: str | os.PathLike = "",
+    runs: str | os.PathLike = "",
+    cores: int = 0,
+    gpus: int | None = None,
+    threads: int = 0,
+    more: Sequence[str] = (),
+    progress: Callable[[str], None] = print,
+) -> Path:
+    """Do what is left of a study, and write its tables.
+
+    Args:
+        profile, cohort, runs: as for :func:`plan`.
+        cores: how many of this machine's to use; 0 takes all.
+        gpus: how many of this machine's to use, each for one training (or as many as the profile says); None takes all.
+            On a cluster, 0 asks it for none.
+        threads: how many cores each training gets; 0 shares them out among the GPUs, or gives one training all (on a
+            cluster: 8). Small networks use two cores better as two trainings at once than together.
+        more: further arguments for Snakemake, such as those that name a cluster.
+        progress: gets one line a finished training.
+
+    Returns:
+        The page with the tables.
+
+    Raises:
+        DataError: bad input, a study at work in the same folder, or a job that failed (its log is named).
+    """
+    study = plan(profile, cohort, runs)
+    snakefile = home() / "workflow" / "Snakefile"
+    if not snakefile.is_file():
+        raise DataError(snakefile, "nothing there", "a checkout of the course", "Clone it, and install from there.")
+    study.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(study.folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise DataError(
+            study.runs, "a study that is at work", "none", "Wait for it, or choose another --runs."
+        ) from None
+    try:
+        prepare(study, progress)
+        options = _options(study.profile.gpus, cores, gpus, threads, more)
+        _snakemake(plan(profile, cohort, runs), snakefile, options, progress)
+    finally:
+        lock.release()
+    return study.folder / "tables.html"
+
+
+def _options(each: int, cores: int, gpus: int | None, threads: int, more: Sequence[str]) -> list[str]:
+    """What Snakemake is told of cores and GPUs; ``each``: how many GPUs a training takes where there are any."""
+    if any(option.startswith(("--executor", "-e", "--profile", "--workflow-profile")) for option in more):
+        limits, here = [], 0  # a cluster's scheduler hands them out
+        each = 0 if gpus == 0 else each
+        threads = threads or 8
+    else:
+        cores, here = cores or os.cpu_count() or 1, _gpus_here() if gpus is None else gpus
+        limits = ["--cores", str(cores), *(["--resources", f"gpu={here}"] if here else [])]
+        threads = threads or max(1, cores // max(1, here // each))
+        each = each if here else 0
+    return [*limits, *more, "--config", f"gpus={here}", f"gpus_each={each}", f"threads={threads}"]
+
+
+def _gpus_here() -> int:
+    """How many GPUs NVIDIA's own tool finds. TensorFlow would take memory on each to answer."""
+    if not shutil.which("nvidia-smi"):
+        return 0
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False).stdout
+    return len(listed.splitlines())
+
+
+def _snakemake(study: Plan, snakefile: Path, options: Sequence[str], progress: Callable[[str], None]) -> None:
+    log = study.folder / "snakemake.log"
+    command = [
+        sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(study.folder),
+        "--nolock",  # the study's own lock ends with its process
+        "--rerun-incomplete", "--rerun-triggers", "mtime", "--keep-going", *options,
+        f"profile={study.name}", f"cohort={study.cohort}", f"runs={study.runs}",
+    ]  # fmt: skip
+    progress(describe(study))
+    news, started = {(job.experiment, job.fold): 0.0 for job in study.jobs if job.state == "finished"}, time.monotonic()
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                time.sleep(LOOK_SECONDS)
+                study = _say_news(study, news, started, progress)
+        except BaseException:
+            process.terminate()  # Snakemake then ends its jobs; what they have done stays
+            process.wait()
+            raise
+    study = _say_news(study, news, started, progress)
+    if process.returncode:
+        raise DataError(log, _failures(log), "none", "Mend the cause, and start again: the study goes on.")
+
+
+def _failures(log: Path) -> str:
+    """What went wrong: errors in the executed notebooks of jobs that failed, and what a cluster said of others."""
+    said, found = log.read_text(), []
+    for path in map(Path, dict.fromkeys(re.findall(r"^ +log: (\S+\.ipynb)", said, re.MULTILINE))):
+        try:
+            cells = json.loads(path.read_text())["cells"]
+        except (OSError, ValueError):  # a job that did not come so far
+            continue
+        errors = (o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error")
+        found += [f"{path.name}: {e['ename']}: {e['evalue']}" for e in errors]
+    found += dict.fromkeys(re.findall(r"^ +message: (.+)$", said, re.MULTILINE))
+    return "; ".join(found) or "a failure of Snakemake, told there"
+
+
+def _say_news(study: Plan, news: dict[tuple[str, int], float], started: float, progress: Callable[[str], None]) -> Plan:
+    """Say which jobs have been finished since the last look, and add their seconds to ``news``; the plan as it is."""
+    jobs = tuple(
+        job if job.state == "finished" or not (study.done / f"{job.folder.name}.json").is_file()
+        else _job(study.profile, study.runs, job.experiment, job.fold)
+        for job in study.jobs
+    )  # fmt: skip
+    study = replace(study, jobs=jobs)
+    new = [job for job in jobs if job.state == "finished" and (job.experiment, job.fold) not in news]
+    news.update({(job.experiment, job.fold): job.seconds or 0.0 for job in new})
+    for job in new:
+        took = sum(news.values()) / (time.monotonic() - started)  # below 1 where starting programs costs time
+        progress(f"{job.experiment} fold {job.fold}: {duration(job.seconds or 0)}; {left(study, took)}")
+    return study

@@ -1,0 +1,226 @@
+"""A study says what is done and to do, puts damaged runs aside, and hands the rest to Snakemake."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from femur_lib import study as study_module
+from femur_lib.cli import main
+from femur_lib.errors import DataError
+from femur_lib.evaluation import evaluate
+from femur_lib.experiments import load_profile, run_name
+from femur_lib.paper import NETWORKS
+from femur_lib.runs import load_run
+from femur_lib.study import duration, expected_seconds, left, plan, prepare, run_study
+from femur_lib.training import train
+
+TINY = {
+    "profile": "tiny", "grid_2d": [24, 24, 8], "grid_3d": [16, 16, 8], "epochs": 2, "first_epochs": 1, "folds": 3,
+    "learning_rate": 0.01, "batch_size_2d": 4, "experiments": ["2d-f2-l1", "3d-f2-l1"], "study_folds": 2,
+}  # fmt: skip
+
+
+def write_profile(folder: Path, **changed) -> Path:
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY | changed))
+    return path
+
+
+@pytest.fixture(scope="module")
+def half_done(tiny_cohort, tmp_path_factory):
+    """A profile, and a folder of runs of which one is finished."""
+    folder = tmp_path_factory.mktemp("study")
+    profile = write_profile(folder)
+    run = folder / "runs" / run_name("3d-f2-l1", 0)
+    train(tiny_cohort, run, "3d-f2-l1", load_profile(profile), 0)
+    evaluate(tiny_cohort, load_run(run))
+    return profile, folder / "runs"
+
+
+@pytest.fixture
+def copied(half_done, tmp_path):
+    return half_done[0], Path(shutil.copytree(half_done[1], tmp_path / "runs"))
+
+
+def states(profile, runs) -> dict[tuple[str, int], str]:
+    return {(job.experiment, job.fold): job.state for job in plan(profile, runs=runs).jobs}
+
+
+def test_each_network_is_trained_on_each_fold_that_the_study_takes(half_done):
+    assert states(*half_done) == {
+        ("2d-f2-l1", 0): "to do", ("3d-f2-l1", 0): "finished", ("2d-f2-l1", 1): "to do", ("3d-f2-l1", 1): "to do",
+    }  # fmt: skip
+    assert plan(*half_done[:1], runs=half_done[1]).folds == 2
+
+
+def test_the_papers_study_is_18_networks_on_four_folds():
+    for profile in ("workshop", "paper"):
+        study = plan(profile)
+        assert study.experiments == NETWORKS
+        assert len(study.jobs) == 18 * 4
+
+
+def test_a_profile_without_networks_or_with_one_that_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(DataError, match="neither study nor experiments"):
+        plan(write_profile(tmp_path, experiments=[]))
+    with pytest.raises(DataError, match=r"2d-unpadded-f2-l4.*Change the grid"):
+        plan(write_profile(tmp_path, study=["2d-unpadded-f2-l4"]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "state"),
+    [
+        (lambda run: (run / "model.keras").write_bytes(b"half"), "damaged"),
+        (lambda run: (run / "run.json").write_text('{"half": '), "damaged"),
+        (lambda run: (run / "history.csv").unlink(), "damaged"),
+        (lambda run: (run / "scores.csv").write_text("participant_id,dice\n"), "stopped"),
+        (lambda run: (run / "evaluation.json").unlink(), "stopped"),
+        (lambda run: run.rename(run.with_name(run.name + ".partial")), "stopped"),
+        (lambda run: None, "finished"),
+    ],
+)
+def test_what_was_damaged_or_stopped_is_noticed(copied, spoil, state):
+    profile, runs = copied
+    spoil(runs / "3d-f2-l1-fold0")
+    assert states(profile, runs)["3d-f2-l1", 0] == state
+
+
+def test_a_damaged_run_is_put_aside_to_be_trained_again_and_nothing_is_lost(copied):
+    profile, runs = copied
+    run, said = runs / "3d-f2-l1-fold0", []
+    prepare(plan(profile, runs=runs), said.append)
+    mark = runs / "study" / "done" / "3d-f2-l1-fold0.json"
+    assert mark.is_file()
+    assert said == []
+    for number in (1, 2):
+        good = Path(shutil.copytree(run, runs / "good"))
+        (run / "model.keras").write_bytes(b"half")
+        prepare(plan(profile, runs=runs), said.append)
+        assert (runs / f"3d-f2-l1-fold0.damaged{number}" / "model.keras").read_bytes() == b"half"
+        assert f"put aside as 3d-f2-l1-fold0.damaged{number}" in said[-1]
+        assert not run.exists()
+        assert not mark.exists()
+        good.rename(run)
+
+
+def test_a_run_whose_scores_were_changed_keeps_its_network(copied):
+    profile, runs = copied
+    (runs / "3d-f2-l1-fold0" / "scores.csv").write_text("participant_id,dice\n")
+    said = []
+    prepare(plan(profile, runs=runs), said.append)
+    assert "a scores.csv that was changed since it was written; to be scored again" in said[0]
+    assert (runs / "3d-f2-l1-fold0" / "model.keras").is_file()
+    assert not (runs / "study" / "done" / "3d-f2-l1-fold0.json").exists()
+
+
+def test_time_is_expected_from_the_same_network_or_by_work(half_done):
+    jobs = plan(half_done[0], runs=half_done[1]).jobs
+    finished = next(job for job in jobs if job.state == "finished")
+    assert expected_seconds(replace(finished, fold=1, seconds=None), jobs) == finished.seconds
+    flat = next(job for job in jobs if job.experiment.startswith("2d"))
+    assert expected_seconds(flat, jobs) == pytest.approx(finished.seconds * flat.work / finished.work)
+    twin = replace(finished, experiment="3d-f4-l1", seconds=None, work=2 * finished.work)
+    assert expected_seconds(twin, (*jobs, replace(flat, seconds=1e6))) == pytest.approx(2 * finished.seconds)
+    assert expected_seconds(flat, [replace(job, seconds=None) for job in jobs]) is None
+
+
+def test_a_dry_run_says_what_is_done_and_what_is_to_do_and_does_nothing(half_done, capsys):
+    profile, runs = half_done
+    before = sorted(runs.rglob("*"))
+    assert main(["study", str(profile), "--runs", str(runs), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "4 trainings: 2 networks, 2 of 3 folds" in said
+    assert "fold 0 to do, fold 1 to do" in said
+    assert "1 finished, which took" in said
+    assert "3 to do, about" in said
+    assert sorted(runs.rglob("*")) == before
+
+
+def test_what_is_left_shrinks_with_trainings_at_once(half_done):
+    study = plan(half_done[0], runs=half_done[1])
+    hours = replace(study, jobs=tuple(replace(job, seconds=job.seconds and 7200.0) for job in study.jobs))
+    alone = sum(expected_seconds(job, hours.jobs) for job in hours.jobs if job.state != "finished")
+    assert left(hours).endswith(f"about {duration(alone)}")
+    assert left(hours, at_once=2).endswith(f"about {duration(alone / 2)}")
+    done = replace(study, jobs=tuple(job for job in study.jobs if job.state == "finished"))
+    assert left(done) == "nothing left to train"
+    assert "how long is known once" in left(replace(study, jobs=tuple(replace(j, seconds=None) for j in study.jobs)))
+    assert [duration(s) for s in (48, 720, 12_000)] == ["48 s", "12 min", "3 h 20 min"]
+
+
+def test_two_studies_do_not_work_in_one_folder(half_done):
+    profile, runs = half_done
+    (runs / "study").mkdir(exist_ok=True)
+    with FileLock(runs / "study" / ".lock"), pytest.raises(DataError, match="a study that is at work"):
+        run_study(profile, runs=runs)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What Snakemake would be asked, in place of asking it."""
+    found = []
+    monkeypatch.setattr(study_module, "_snakemake", lambda study, snakefile, options, progress: found.append(options))
+    return found
+
+
+SLURM = ["--executor", "slurm", "--jobs", "9"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"cores": 8, "gpus": 0}, "--cores 8 --config gpus=0 gpus_each=0 threads=8"),
+        ({"cores": 8, "gpus": 0, "threads": 2}, "--cores 8 --config gpus=0 gpus_each=0 threads=2"),
+        ({"cores": 8, "gpus": 4}, "--cores 8 --resources gpu=4 --config gpus=4 gpus_each=1 threads=2"),
+        ({"more": SLURM}, "--executor slurm --jobs 9 --config gpus=0 gpus_each=1 threads=8"),
+        ({"more": SLURM, "gpus": 0, "threads": 2}, "--executor slurm --jobs 9 --config gpus=0 gpus_each=0 threads=2"),
+    ],
+)  # fmt: skip
+def test_cores_and_gpus_are_shared_out_here_and_left_to_a_cluster_there(copied, asked, given, expected):
+    run_study(copied[0], runs=copied[1], **given)
+    assert asked == [expected.split()]
+
+
+def test_a_job_that_failed_is_named_with_its_error(tmp_path):
+    notebook = tmp_path / "one.ipynb"
+    error = {"output_type": "error", "ename": "DataError", "evalue": "a scan that is too small", "traceback": []}
+    notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "outputs": [error]}]}))
+    log = tmp_path / "snakemake.log"
+    log.write_text(f"Error in rule train:\n    jobid: 3\n    log: {notebook} (check log file(s) for error details)\n")
+    assert study_module._failures(log) == "one.ipynb: DataError: a scan that is too small"
+    notebook.write_text("")  # made by Snakemake before the job began
+    log.write_text(
+        f"Error in rule train:\n    message: sbatch failed: no such partition\n    log: {notebook} (check)\n"
+    )
+    assert study_module._failures(log) == "sbatch: no such partition"
+    log.write_text("Error: no space left")
+    assert "a failure of Snakemake" in study_module._failures(log)
+
+
+GPU_TAKER = """
+import os, sys, time
+from pathlib import Path
+name = os.environ["CUDA_VISIBLE_DEVICES"]
+for number in name.split(","):
+    (Path(sys.argv[1]) / f"busy{number}").touch(exist_ok=False)  # fails if somebody else has it
+time.sleep(0.3)
+for number in name.split(","):
+    (Path(sys.argv[1]) / f"busy{number}").unlink()
+print(name)
+"""
+
+
+def test_gpus_are_handed_out_to_one_training_each(tmp_path):
+    here = Path(__file__).parents[1] / "workflow" / "on_free_gpus.py"
+    commands = [[tmp_path / "locks", "3", wanted, sys.executable, "-c", GPU_TAKER, tmp_path] for wanted in "112112"]
+    workers = [subprocess.Popen([sys.executable, here, *c], stdout=subprocess.PIPE, text=True) for c in commands]
+    given = [worker.communicate()[0].split() for worker in workers]
+    assert all(worker.returncode == 0 for worker in workers)
+    assert [len(names[0].split(",")) for names in given] == [1, 1, 2, 1, 1, 2]
