@@ -7,10 +7,11 @@
 One row an arm: Dice, ASD and MSD on scans of patients it never saw, on each scan's own grid. Every (arm, fold) is a
 process of its own, and is not run again if its scores are in ``out``; stopped, it goes on (MONAI's begins again).
 ``--ingredients`` takes our recipe at half its length, and the same less one ingredient each; the second table has the
-differences, by patient, with a 95 % bootstrap interval over patients. The
-peer (Kerfoot et al. 2019; as its tutorials train it: Dice plus cross-entropy, flips and affine deformation, Adam,
-cosine) gets the CPU time that ours took, on the same machine, the same grid, threshold rule and flips of the scan; it
-works in whatever order of axes and layout PyTorch likes. CPU time and not the clock's, for the machine may be busy.
+differences, by patient, with a 95 % bootstrap interval over patients.
+
+MONAI's network gets the CPU time that ours took, on the same machine, the same grid, threshold rule and flips of the
+scan; it works in whatever order of axes and layout PyTorch likes. CPU time and not the clock's, for the machine may be
+busy. ``voxels`` is no network (peers.py).
 
 Needs PyTorch and MONAI for the arm ``monai``. The scans and masks: data/README.md.
 """
@@ -48,6 +49,7 @@ INGREDIENTS: dict[str, tuple[str, dict]] = {
 ARMS: dict[str, tuple[str, dict]] = {
     "ours": (NETWORK, {}),
     "monai": ("", {}),
+    "voxels": ("", {}),
     "paper": ("3d-f8-l4", {"recipe": "paper", "learning_rate": 5e-5, "epochs": 80, "flip_predictions": False}),
     "twice the maps, half the epochs": ("3d-f16-l4-a2-gn", {**HALF, "learning_rate": 1e-3}),
     **INGREDIENTS,
@@ -78,33 +80,15 @@ def ours(cohort, arm: str, fold: int, folder: Path) -> None:
     evaluate(cohort, load_run(folder))
 
 
-class Peer:
-    """MONAI's network, asked as a Keras model is: (N, rows, columns, slices, 1) in, two probabilities a voxel out."""
-
-    def __init__(self, network):
-        self.network = network
-
-    def predict_on_batch(self, x):
-        """Softmax outputs, (N, rows, columns, slices, 2)."""
-        import torch
-
-        with torch.inference_mode():
-            logits = self.network(torch.from_numpy(x.copy()).movedim(-1, 1))
-            return logits.softmax(1).movedim(1, -1).numpy()
-
-
-def monai(cohort, fold: int, folder: Path, budget: float) -> None:
-    """Train MONAI's residual U-Net for ``budget`` CPU seconds, and score it as ours are."""
-    import numpy as np
-    import torch
-    from monai.losses import DiceCELoss
-    from monai.networks.nets import UNet
-    from monai.transforms import Compose, RandAffined, RandFlipd
+def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
+    """Train and score what is not ours, by the same grid, threshold rule and flips of the scan."""
+    import peers
 
     from femur_lib.architecture import Architecture
     from femur_lib.cohort import read_subject
     from femur_lib.feeding import load_samples
     from femur_lib.inference import predict_volume
+    from femur_lib.masks import largest_component, threshold_mask
     from femur_lib.prediction import score
     from femur_lib.scores.curves import ProbabilityHistogram
     from femur_lib.training import split
@@ -114,42 +98,13 @@ def monai(cohort, fold: int, folder: Path, budget: float) -> None:
     training, held_out = split(cohort, profile, fold)
     grid = profile.grid(3)
     samples = load_samples(cohort, training, grid, folder.parent / ".femur-cache")
-    torch.manual_seed(0)
-    network = UNet(
-        3, 1, 2, channels=(16, 32, 64, 128, 256), strides=((2, 2, 1), (2, 2, 1), (2, 2, 2), (2, 2, 2)), num_res_units=2,
-        norm="instance",
-    )  # fmt: skip
-    change = Compose(
-        [
-            RandFlipd(("image", "mask"), 0.5, 1),
-            RandAffined(
-                ("image", "mask"), prob=1.0, rotate_range=(0, 0, 0.2), scale_range=(0.15, 0.15, 0),
-                translate_range=(7, 5, 0), mode=("bilinear", "nearest"), padding_mode="border",
-            ),
-        ]
-    ).set_random_state(0)  # fmt: skip
-    loss_of, adam = DiceCELoss(softmax=True, to_onehot_y=True), torch.optim.Adam(network.parameters(), 1e-3)
-    started, spent, steps, rng = time.process_time(), 0.0, 0, np.random.default_rng(0)
-    while spent < budget:
-        for i in rng.permutation(len(samples)):
-            for group in adam.param_groups:  # cosine over the budget
-                group["lr"] = 0.5e-3 * (1 + np.cos(np.pi * min(1, spent / budget))) + 1e-6
-            pair = change({"image": samples[i].image[None].copy(), "mask": samples[i].mask[None].astype(np.float32)})
-            adam.zero_grad()
-            loss = loss_of(network(pair["image"].as_tensor()[None]), pair["mask"].as_tensor()[None])
-            loss.backward()
-            adam.step()
-            steps, spent = steps + 1, time.process_time() - started
-            if spent >= budget:
-                break
-        print(f"step {steps}, loss {float(loss):.3f}, {spent:.0f} of {budget:.0f} CPU s", flush=True)
-    network.eval()
+    model, record = peers.monai(samples, budget) if arm == "monai" else peers.voxels(samples)
     # What inference needs to know of it: sizes are multiples of 16 in-plane and of 4 across.
     architecture = Architecture(3, 16, 4, in_plane_levels=2)
 
     def probability(name: str):
         image, mask = read_subject(cohort[name])
-        return mask, predict_volume(Peer(network), architecture, grid, image, flip=True)
+        return mask, predict_volume(model, architecture, grid, image, flip=True)
 
     histogram = ProbabilityHistogram()
     for name in training:
@@ -158,9 +113,12 @@ def monai(cohort, fold: int, folder: Path, budget: float) -> None:
     threshold, rows = histogram.best_threshold(), []
     for name in held_out:
         mask, p = probability(name)
-        rows.append({"participant_id": name, **score(mask, Volume(p.array > threshold, p.affine))})
+        found = threshold_mask(p.array, threshold)
+        if arm == "voxels":  # as the paper does where pieces of other bones are found, too
+            found = largest_component(found)
+        rows.append({"participant_id": name, **score(mask, Volume(found, p.affine))})
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"steps": steps, "cpu_seconds": spent, "threshold": threshold, "training": list(training)}
+    record |= {"threshold": threshold, "training": list(training)}
     (folder / "run.json").write_text(json.dumps(record, indent=2))
     pd.DataFrame(rows).to_csv(folder / "scores.csv", index=False)
 
@@ -254,8 +212,8 @@ def main() -> None:
     if a.one:
         (arm,), (fold,) = arms, a.folds
         folder = folder_of(a.out, arm, fold)
-        if arm == "monai":
-            monai(cohort, fold, folder, cpu_seconds(a.out, "ours", fold))
+        if arm in ("monai", "voxels"):
+            peer(cohort, arm, fold, folder, cpu_seconds(a.out, "ours", fold) if arm == "monai" else 0)
         else:
             ours(cohort, arm, fold, folder)
         return
