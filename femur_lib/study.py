@@ -59,6 +59,11 @@ class Plan:
         return self.folder / "done"
 
     @property
+    def tables(self) -> Path:
+        """The page that a study ends with."""
+        return self.folder / "tables.html"
+
+    @property
     def experiments(self) -> tuple[str, ...]:
         """The networks, in their order."""
         return tuple(dict.fromkeys(job.experiment for job in self.jobs))
@@ -164,6 +169,8 @@ def prepare(study: Plan, progress: Callable[[str], None] = print) -> None:
     Nothing is lost: such a run gets another name. Where only its scores are not as written, they are made again.
     """
     study.done.mkdir(parents=True, exist_ok=True)
+    if any(job.state != "finished" for job in study.jobs):
+        study.tables.unlink(missing_ok=True)  # of other runs; Snakemake would ask for no more than that it is there
     for job in study.jobs:
         mark, name = study.done / f"{job.folder.name}.json", job.folder.name
         if job.state == "finished":
@@ -228,7 +235,7 @@ def run_study(
         _snakemake(plan(profile, cohort, runs), snakefile, options, progress)
     finally:
         lock.release()
-    return study.folder / "tables.html"
+    return study.tables
 
 
 def _options(each: int, cores: int, gpus: int | None, threads: int, more: Sequence[str]) -> list[str]:

@@ -114,7 +114,10 @@ def test_a_run_whose_scores_were_changed_keeps_its_network(copied):
     profile, runs = copied
     (runs / "3d-f2-l1-fold0" / "scores.csv").write_text("participant_id,dice\n")
     said = []
+    (runs / "study").mkdir()
+    (runs / "study" / "tables.html").write_text("of scores that are lost")
     prepare(plan(profile, runs=runs), said.append)
+    assert not (runs / "study" / "tables.html").exists()
     assert "a scores.csv that was changed since it was written; to be scored again" in said[0]
     assert (runs / "3d-f2-l1-fold0" / "model.keras").is_file()
     assert not (runs / "study" / "done" / "3d-f2-l1-fold0.json").exists()
