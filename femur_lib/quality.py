@@ -220,8 +220,9 @@ def _judged(row: dict, range_of: list[dict], rest: list[dict]) -> dict:
     ):
         others = [r[column] for r in rest if not np.isnan(r[column])]
         usual = float(np.median(others)) if others else float("nan")
-        if robust_z(row[column], others) > LIMIT or row[column] > too_much:
-            aside = f" (usually {1 - usual:.3f})" if column == "disagreement" else f" (usually {usual:.0%})"
+        if robust_z(row[column], others) > LIMIT or (row[column] > too_much and not row[column] <= usual):
+            median = f"{1 - usual:.3f}" if column == "disagreement" else f"{usual:.0%}"
+            aside = f" (the other scans': {median})"
             reasons.append(words.format(1 - row[column], row[column]) + aside * bool(others))
     suspicion = sum(v for v in parts.values() if not np.isnan(v))
     suspicion += RANGE_COST * min(1.0, max(excess)) + BORDER_COST * len(borders)
@@ -230,10 +231,10 @@ def _judged(row: dict, range_of: list[dict], rest: list[dict]) -> dict:
 
 def _out_of_range(column: str, value: float, median: float) -> str:
     if column == "volume_ml":
-        return f"its volume is {value:.3g} ml, that of the others {median:.3g} ml (median)"
+        return f"its volume is {value:.3g} ml, that of most others {median:.3g} ml (median)"
     if column == "fill":
-        return f"it fills {value:.0%} of the box around it, the others {median:.0%}"
-    return f"its {SHAPE[column]} is {value:.0f} mm, that of the others {median:.0f} mm"
+        return f"it fills {value:.0%} of the box around it, most others {median:.0%}"
+    return f"its {SHAPE[column]} is {value:.0f} mm, that of most others {median:.0f} mm"
 
 
 def _unusual_borders(row: dict, others: list[dict]) -> list[str]:

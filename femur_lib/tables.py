@@ -163,7 +163,8 @@ def table_4(average_precision: pd.DataFrame, synthetic: bool, unit: str = "hips"
     table = triangle(pd.DataFrame(cells))
     table.index.name = "AP of"
     pairs = average_precision.shape[1] * (average_precision.shape[1] - 1) // 2
-    ours_said = f"; ours: {pairs} of {len(average_precision)} {unit}" if pairs else "; ours: none yet"
+    counted = f"{pairs} pair{'s' * (pairs > 1)} on {len(average_precision)} {unit}"
+    ours_said = f"; ours: {counted}" if pairs else "; ours: none yet"
     title = (
         "Table 4. Do networks differ in average precision? Paired Wilcoxon signed-rank tests, corrected by Holm's "
         "method for as many pairs as were compared: ns p ≥ 0.05, * p < 0.05, ** p < 0.01, *** p < 0.001. In brackets "

@@ -131,8 +131,8 @@ def test_an_unusual_volume_and_shape_are_found(folder):
     write(folder, "short", femur(6))
     short = first(quality(folder))
     assert short["name"] == "short"
-    assert "its volume is 0.864 ml, that of the others 2.09 ml (median)" in short.reasons
-    assert "its height is 6 mm, that of the others 14 mm" in short.reasons
+    assert "its volume is 0.864 ml, that of most others 2.09 ml (median)" in short.reasons
+    assert "its height is 6 mm, that of most others 14 mm" in short.reasons
     assert short.volume_z < -3
     assert short.shape_z < -3
 
@@ -151,7 +151,7 @@ def test_an_unsure_network_is_noticed(folder):
     write(folder, "unsure", mask, unsure)
     row = first(quality(folder))
     assert (row["name"], row.uncertain) == ("unsure", 1.0)
-    assert "unsure of 100% as many voxels as it marked (usually 0%)" in row.reasons
+    assert "unsure of 100% as many voxels as it marked (the other scans': 0%)" in row.reasons
     assert uncertain(np.array([0.1, 0.1001, 0.5, 0.9]), np.array([False, False, True, True])) == 1.0
 
 

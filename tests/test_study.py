@@ -200,7 +200,7 @@ def test_a_job_that_failed_is_named_with_its_error(tmp_path):
     assert study_module._failures(log) == "one.ipynb: DataError: a scan that is too small"
     notebook.write_text("")  # made by Snakemake before the job began
     log.write_text(
-        f"Error in rule train:\n    message: sbatch failed: no such partition\n    log: {notebook} (check)\n"
+        f"Error in rule train:\n    message: sbatch: no such partition\n    log: {notebook} (check)\n"
     )
     assert study_module._failures(log) == "sbatch: no such partition"
     log.write_text("Error: no space left")
