@@ -199,9 +199,7 @@ def test_a_job_that_failed_is_named_with_its_error(tmp_path):
     log.write_text(f"Error in rule train:\n    jobid: 3\n    log: {notebook} (check log file(s) for error details)\n")
     assert study_module._failures(log) == "one.ipynb: DataError: a scan that is too small"
     notebook.write_text("")  # made by Snakemake before the job began
-    log.write_text(
-        f"Error in rule train:\n    message: sbatch: no such partition\n    log: {notebook} (check)\n"
-    )
+    log.write_text(f"Error in rule train:\n    message: sbatch: no such partition\n    log: {notebook} (check)\n")
     assert study_module._failures(log) == "sbatch: no such partition"
     log.write_text("Error: no space left")
     assert "a failure of Snakemake" in study_module._failures(log)

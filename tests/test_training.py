@@ -107,6 +107,22 @@ def test_a_folder_that_is_no_run_is_left_alone(tiny_cohort, tmp_path):
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "do not lose me"
 
 
+def test_two_processes_with_one_run_train_it_once(run, tiny_cohort, tmp_path):
+    script = SCRIPT.format(profile=repr(PROFILE.model_dump()))
+    command = [sys.executable, "-c", script, str(tiny_cohort.root), str(tmp_path / "run")]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [worker.communicate() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    trained, waited = sorted((out for out, _ in said), key=lambda out: "epoch" not in out)
+    assert trained.count("epoch ") == len(pd.read_csv(run / "history.csv"))
+    assert "epoch" not in waited
+    assert waited.splitlines()[-1] == f"{tmp_path / 'run'} is finished already"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".femur-cache", "run"]
+    np.testing.assert_allclose(
+        pd.read_csv(tmp_path / "run" / "history.csv"), pd.read_csv(run / "history.csv"), rtol=1e-3, atol=1e-4
+    )
+
+
 def test_killed_in_mid_epoch_it_goes_on_and_ends_as_one_that_was_not(run, tiny_cohort, tmp_path):
     script = SCRIPT.format(profile=repr(PROFILE.model_dump()))
     command = [sys.executable, "-c", script, str(tiny_cohort.root), str(tmp_path / "killed")]
