@@ -2,7 +2,7 @@
 
 Not part of `make test`, because it needs a browser:
 
-    python -m venv browser-venv && browser-venv/bin/pip install playwright nbformat notebook
+    python -m venv browser-venv && browser-venv/bin/pip install playwright nbformat notebook ipywidgets k3d
     cp -r runs/quick runs-copy        # finished runs, so that nothing is trained again (optional)
     browser-venv/bin/python tests/browser/drive.py --runs runs-copy --out pictures
     browser-venv/bin/python tests/browser/drive.py --notebook --runs runs-copy --out pictures 00 02
