@@ -160,7 +160,7 @@ def table(out: Path, arms: list[str], folds: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differences(out: Path, cohort, folds: list[int]) -> pd.DataFrame:
+def differences(out: Path, folds: list[int]) -> pd.DataFrame:
     """Each ingredient's effect on Dice: the arm without it less the baseline, by patient, over the folds both have."""
     rows = []
     for arm in [a for a in INGREDIENTS if a != BASELINE]:
@@ -171,7 +171,7 @@ def differences(out: Path, cohort, folds: list[int]) -> pd.DataFrame:
         changed, baseline = (
             pd.concat([pd.read_csv(paths[i], index_col="participant_id") for paths in both]).dice for i in (0, 1)
         )
-        by_patient = (changed - baseline).groupby([cohort[name].patient for name in changed.index]).mean()
+        by_patient = (changed - baseline).groupby(changed.index.str.rstrip("LR")).mean()  # sub-case01L, sub-case01R
         low, high = interval(by_patient.to_numpy())
         rows.append(
             {
@@ -223,7 +223,7 @@ def main() -> None:
         job.result()
     print(f"femur_lib {femur_lib.__version__}\n{table(a.out, arms, a.folds).to_string(index=False)}")
     if a.ingredients:
-        print(f"\n{differences(a.out, cohort, a.folds).to_string(index=False)}")
+        print(f"\n{differences(a.out, a.folds).to_string(index=False)}")
 
 
 if __name__ == "__main__":

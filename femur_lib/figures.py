@@ -117,8 +117,9 @@ def overlay_page(image: Volume, predicted: Volume | None, truth: Volume | None, 
             aspect=row_mm / column_mm,
         )
         ax.set_title(f"coronal, slice {k}", fontsize=9)
+    axes[0].set_ylabel("patient's right on the left", fontsize=9)
     weight = where.sum((0, 2))
-    column = int(np.average(np.arange(weight.size), weights=weight)) if weight.any() else weight.size // 2
+    column = int(weight.argmax()) if weight.any() else weight.size // 2  # where there is most of the femur
     # Shown with the front of the body on the left.
     show_slice(
         axes[3],
@@ -204,7 +205,7 @@ def scan_steps(steps: Mapping[str, np.ndarray]) -> Figure:
             continue
         show_slice(ax, steps[name], limits=(0, white))
         if name == "coils" and np.ptp(steps[name]) > 0.1:
-            ax.clabel(ax.contour(steps[name], np.arange(0.2, 3, 0.2), colors=PREDICTED), fontsize=8)
+            ax.clabel(ax.contour(steps[name], np.arange(0.4, 3, 0.4), colors=PREDICTED), fontsize=8)
         if name in made:
             before = "fat + water" if name == "received" else made[column - 1]
             axes[2, column].axis("on")

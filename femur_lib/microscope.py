@@ -121,7 +121,7 @@ def tile_figure(image: np.ndarray, levels: int, pixel: tuple[int, int], multiple
     show_slice(right, image, limits=limits)
     right.set(xlim=(side, side + surrounded.shape[1]), ylim=(top + surrounded.shape[0], top))
     for drawn, a in enumerate(found):
-        inset = 0.4 * drawn  # so that no line hides another
+        inset = 0.9 * drawn  # so that no line hides another
         colour, label = plt.get_cmap("tab10")(a.patch - 1), f"patch {a.patch}: {a.mirrored:.0%} mirrored"
         _frame(left, a.row, a.column, rows.output, columns.output, colour, inset)
         height, width = a.last_row - a.first_row + 1, a.last_column - a.first_column + 1

@@ -121,7 +121,7 @@ def figure_3(scores: Mapping[str, pd.DataFrame], synthetic: bool) -> Figure:
     axes[0].set_ylim(len(scores) + 0.6, 0.4)
     marks = [
         Line2D([], [], ls="", marker=".", color=PREDICTED, label="one scan of ours"),
-        Line2D([], [], color="black", label="our median, in the box of our middle half"),
+        Line2D([], [], color="black", label="our median, middle half, and reach to 1.5 times its length"),
     ]
     if set(scores) & set(printed):
         label = "the paper's mean, on its own scans"

@@ -18,6 +18,7 @@ from statistics import median
 
 from filelock import FileLock, Timeout
 
+from femur_lib.costs import machine_bytes
 from femur_lib.course import home
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile, load_profile, run_name
@@ -239,14 +240,15 @@ def run_study(
 
 
 def _options(each: int, cores: int, gpus: int | None, threads: int, more: Sequence[str]) -> list[str]:
-    """What Snakemake is told of cores and GPUs; ``each``: how many GPUs a training takes where there are any."""
+    """What Snakemake is told of cores, memory and GPUs; ``each``: GPUs that a training takes where there are any."""
     if any(option.startswith(("--executor", "-e", "--profile", "--workflow-profile")) for option in more):
         limits, here = [], 0  # a cluster's scheduler hands them out
         each = 0 if gpus == 0 else each
         threads = threads or 8
     else:
         cores, here = cores or os.cpu_count() or 1, _gpus_here() if gpus is None else gpus
-        limits = ["--cores", str(cores), *(["--resources", f"gpu={here}"] if here else [])]
+        limits = ["--cores", str(cores), "--resources", f"mem_mb={machine_bytes() // 10**6}"]
+        limits += [f"gpu={here}"] * bool(here)
         threads = threads or max(1, cores // max(1, here // each))
         each = each if here else 0
     return [*limits, *more, "--config", f"gpus={here}", f"gpus_each={each}", f"threads={threads}"]

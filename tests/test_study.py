@@ -169,6 +169,8 @@ def test_two_studies_do_not_work_in_one_folder(half_done):
 def asked(monkeypatch):
     """What Snakemake would be asked, in place of asking it."""
     found = []
+    monkeypatch.setattr(study_module, "machine_bytes", lambda: 9 * 10**9)
+    monkeypatch.setattr(study_module, "_gpus_here", lambda: 0)
     monkeypatch.setattr(study_module, "_snakemake", lambda study, snakefile, options, progress: found.append(options))
     return found
 
@@ -179,9 +181,9 @@ SLURM = ["--executor", "slurm", "--jobs", "9"]
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"cores": 8, "gpus": 0}, "--cores 8 --config gpus=0 gpus_each=0 threads=8"),
-        ({"cores": 8, "gpus": 0, "threads": 2}, "--cores 8 --config gpus=0 gpus_each=0 threads=2"),
-        ({"cores": 8, "gpus": 4}, "--cores 8 --resources gpu=4 --config gpus=4 gpus_each=1 threads=2"),
+        ({"cores": 8, "gpus": 0}, "--cores 8 --resources mem_mb=9000 --config gpus=0 gpus_each=0 threads=8"),
+        ({"cores": 4, "threads": 2}, "--cores 4 --resources mem_mb=9000 --config gpus=0 gpus_each=0 threads=2"),
+        ({"cores": 8, "gpus": 4}, "--cores 8 --resources mem_mb=9000 gpu=4 --config gpus=4 gpus_each=1 threads=2"),
         ({"more": SLURM}, "--executor slurm --jobs 9 --config gpus=0 gpus_each=1 threads=8"),
         ({"more": SLURM, "gpus": 0, "threads": 2}, "--executor slurm --jobs 9 --config gpus=0 gpus_each=0 threads=2"),
     ],
