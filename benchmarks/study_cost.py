@@ -11,6 +11,7 @@ import argparse
 
 from femur_lib.experiments import load_profile
 from femur_lib.paper import SUBJECTS
+from femur_lib.study import plan
 
 # Minutes an epoch of F 32, L 4 at the paper's sizes: of its Results, and of `epoch.py`.
 MINUTES = {
@@ -33,15 +34,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60, help="which early stopping leaves, about")
     a = parser.parse_args()
     profile, paper = load_profile(a.profile), load_profile("paper")
-    networks = profile.study or profile.experiments
+    study = plan(a.profile, look=False)
+    networks = study.experiments
     hips = profile.subjects / SUBJECTS
-    print(
-        f"{a.profile}: {len(networks)} networks x {profile.folds} folds, {a.epochs} epochs, {profile.subjects} hips\n"
-    )
+    print(f"{a.profile}: {len(networks)} networks x {study.folds} folds, {a.epochs} epochs, {profile.subjects} hips\n")
     print(f"{'machine':24}{'hours':>8}{'days':>7}{'kWh':>8}{'euros':>8}   the longest training")
     for machine, minutes in MINUTES.items():
         hours = {n: hips * profile.work(n) / paper.work(kind(n)) * minutes[kind(n)] / 60 * a.epochs for n in networks}
-        total = sum(hours.values()) * profile.folds
+        total = sum(hours.values()) * study.folds
         longest = max(hours, key=lambda n: hours[n])
         kwh = total * KILOWATTS[machine]
         end = f"{longest}, {hours[longest]:.0f} h"

@@ -17,10 +17,12 @@ import pandas as pd
 from femur_lib.callbacks import Progress
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError
-from femur_lib.files import alone, checksums, damage, whole, write_csv
+from femur_lib.files import checksums, damage, whole, write_csv
+from femur_lib.locks import alone
 from femur_lib.masks import largest_component, threshold_mask
 from femur_lib.prediction import predict_files, scans_of_cohort, score
-from femur_lib.runs import Run, kept_epoch, read_record, write_json
+from femur_lib.records import kept_epoch, read_record, write_json
+from femur_lib.runs import Run
 from femur_lib.scores.curves import THRESHOLDS, ProbabilityHistogram, mean_curve_threshold, thresholds_without
 from femur_lib.segmentation import SUFFIXES
 from femur_lib.volumes import Volume, read_mask, read_volume
@@ -46,9 +48,10 @@ def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -
     Raises:
         DataError: there is no such scan, or one does not fit the network.
     """
-    with alone(run.folder, progress):
-        if damage(run.folder, SEAL):  # not evaluated, or not as it was written
-            _evaluate(cohort, run, progress)
+    if damage(run.folder, SEAL):  # not evaluated, or not as it was written
+        with alone(run.folder, progress):
+            if damage(run.folder, SEAL):  # still, after another process may have been waited for
+                _evaluate(cohort, run, progress)
     return read_evaluation(run.folder)
 
 

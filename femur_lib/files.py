@@ -6,11 +6,9 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from femur_lib.errors import DataError
 
@@ -31,29 +29,6 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         half_written.unlink(missing_ok=True)
 
 
-@contextmanager
-def alone(folder: str | os.PathLike, progress: Callable[[str], None]) -> Iterator[None]:
-    """Do a block while no other process is in such a block for the same folder; wait for one that is.
-
-    The lock is the operating system's, so it ends with its process, however that ends. On a cluster the file system
-    must support locks (NFS from version 4 does).
-    """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        progress(f"waiting for another process that works on {folder}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        with suppress(PermissionError):  # Windows removes no open file; there the empty file stays
-            Path(lock.lock_file).unlink()  # while it is held: who waits for it notices, and makes one of its own
-        lock.release()
-
-
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of some of a folder's files. A record in that folder keeps it as ``files``, for :func:`damage`."""
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
@@ -67,10 +42,10 @@ def damage(folder: Path, record: str) -> str:
     if not (folder / record).is_file():
         return f"no {record}"
     try:
-        recorded = json.loads((folder / record).read_text()).get("files", {})
+        recorded = json.loads((folder / record).read_text()).get("files", {}).items()
     except (ValueError, AttributeError):
         return f"a damaged {record}"
-    for name, expected in recorded.items():
+    for name, expected in recorded:
         if not (folder / name).is_file():
             return f"no {name}"
         if checksums(folder, [name])[name] != expected:

@@ -13,7 +13,8 @@ from femur_lib.experiments import Profile
 from femur_lib.feeding import Feed, Sample
 from femur_lib.files import write_csv
 from femur_lib.losses import FemurAccuracy, FemurDice, loss_of
-from femur_lib.runs import build, write_json
+from femur_lib.records import write_json
+from femur_lib.runs import build
 
 AVERAGED_STEPS = 100  # over which "keep: average" averages weights, about
 

@@ -221,8 +221,8 @@ def _judged(row: dict, range_of: list[dict], rest: list[dict]) -> dict:
         others = [r[column] for r in rest if not np.isnan(r[column])]
         usual = float(np.median(others)) if others else float("nan")
         if robust_z(row[column], others) > LIMIT or (row[column] > too_much and not row[column] <= usual):
-            median = f"{1 - usual:.3f}" if column == "disagreement" else f"{usual:.0%}"
-            aside = f" (the other scans': {median})"
+            theirs = f"{1 - usual:.3f}" if column == "disagreement" else f"{usual:.0%}"
+            aside = f" (the other scans': {theirs})"
             reasons.append(words.format(1 - row[column], row[column]) + aside * bool(others))
     suspicion = sum(v for v in parts.values() if not np.isnan(v))
     suspicion += RANGE_COST * min(1.0, max(excess)) + BORDER_COST * len(borders)

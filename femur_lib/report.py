@@ -13,6 +13,7 @@ from femur_lib.figures import SCORES, data_uri, png
 from femur_lib.files import whole
 from femur_lib.paper_figures import figure_3, figure_7
 from femur_lib.prediction import SUFFIXES
+from femur_lib.records import ASIDE
 
 PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Femur segmentation: report</title>
@@ -50,13 +51,13 @@ src="{{ picture }}"></figure>{% endfor %}{% endif %}
 
 
 def find_runs(folder: str | os.PathLike) -> list[Path]:
-    """Every finished run in a folder or below it.
+    """Every finished run in a folder or below it, but for damaged ones that a study has put aside.
 
     Raises:
         DataError: there is none.
     """
     folder = Path(folder)
-    runs = sorted(path.parent for path in folder.rglob("run.json"))
+    runs = sorted(path.parent for path in folder.rglob("run.json") if ASIDE not in path.relative_to(folder).parts)
     if not runs:
         raise DataError(folder, "no run.json in it or below", "finished runs", "Train first: femur train.")
     return runs

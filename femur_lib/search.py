@@ -15,7 +15,7 @@ from femur_lib.callbacks import Progress
 from femur_lib.cohort import Cohort
 from femur_lib.errors import DataError, TrainingFailed
 from femur_lib.experiments import Profile, with_features
-from femur_lib.runs import kept_epoch
+from femur_lib.records import kept_epoch
 from femur_lib.training import split, train
 
 

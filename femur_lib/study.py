@@ -4,14 +4,18 @@
 says what is done already and what it took, puts damaged runs aside, and tells how the work goes on.
 """
 
+import importlib.util
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -22,9 +26,11 @@ from femur_lib.costs import machine_bytes
 from femur_lib.course import home
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile, load_profile, run_name
-from femur_lib.files import damage
+from femur_lib.files import damage, whole
+from femur_lib.records import ASIDE, claim, compare
 
 LOOK_SECONDS = 2  # between two looks at what has been finished
+ENDING_SECONDS = 20  # that Snakemake has to end its jobs
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Job:
     fold: int
     folder: Path  # of its run
     work: float  # to compare times by
-    state: str  # "finished", "stopped" (goes on where it was), "damaged" or "to do"
+    state: str  # "finished", "stopped" (goes on where it was), "damaged", "to do", or "" where nobody looked
     seconds: float | None  # of training and scoring, where it is finished
 
 
@@ -75,16 +81,20 @@ class Plan:
         return len({job.fold for job in self.jobs})
 
 
-def plan(profile: str | os.PathLike, cohort: str | os.PathLike = "", runs: str | os.PathLike = "") -> Plan:
+def plan(
+    profile: str | os.PathLike, cohort: str | os.PathLike = "", runs: str | os.PathLike = "", look: bool = True
+) -> Plan:
     """What a study consists of, and how much of it is done.
 
     Args:
         profile: a name, or the path of a YAML file.
         cohort: a cohort's folder; empty makes synthetic hips beside the runs.
         runs: the folder that runs go to; empty is ``runs/<profile>`` in the checkout.
+        look: at what is finished, which reads its files.
 
     Raises:
-        DataError: no such profile, or one without networks, or with a network that cannot be built at its size.
+        DataError: no such profile, or one without networks, with fewer than two folds, with a network that cannot be
+            built at its size, or with finished runs of other settings in its folder.
     """
     settings = load_profile(profile)
     name = str(Path(profile).resolve() if Path(profile).suffix in (".yaml", ".yml") else profile)
@@ -98,23 +108,26 @@ def plan(profile: str | os.PathLike, cohort: str | os.PathLike = "", runs: str |
         except ValueError as error:
             raise DataError(profile, f"{experiment}: {error}", "a size it can take", "Change the grid.") from None
     folds = min(settings.study_folds or settings.folds, settings.folds)
-    jobs = [_job(settings, folder, experiment, fold) for fold in range(folds) for experiment in experiments]
+    if folds < 2:
+        raise DataError(profile, "study_folds 1", "at least 2", "Tables of a cross-validation take two folds.")
+    jobs = [_job(settings, folder, experiment, fold, look) for fold in range(folds) for experiment in experiments]
     return Plan(name, settings, str(Path(cohort).resolve()) if cohort else "", folder, tuple(jobs))
 
 
-def _job(profile: Profile, runs: Path, experiment: str, fold: int) -> Job:
+def _job(profile: Profile, runs: Path, experiment: str, fold: int, look: bool = True) -> Job:
     folder = runs / run_name(experiment, fold)
-    state, seconds = "to do", None
-    if folder.exists():
+    state, seconds = "to do" if look else "", None
+    if look and folder.exists():
         trained, scored = damage(folder, "run.json"), damage(folder, "evaluation.json")
         state = "damaged" if trained else "stopped" if scored else "finished"
         if state == "finished":
             records = [json.loads((folder / name).read_text()) for name in ("run.json", "evaluation.json")]
+            wanted = {"experiment": experiment, "fold": fold, "profile": profile.model_dump(mode="json")}
+            compare(folder, records[0], wanted)
             seconds = records[0]["seconds_training"] + records[1]["seconds"]
-    elif folder.with_name(folder.name + ".partial").exists():
+    elif look and folder.with_name(folder.name + ".partial").exists():
         state = "stopped"
-    work = profile.work(experiment) * profile.epochs
-    return Job(experiment, fold, folder, work, state, seconds)
+    return Job(experiment, fold, folder, profile.work(experiment), state, seconds)
 
 
 def expected_seconds(job: Job, jobs: Sequence[Job]) -> float | None:
@@ -167,7 +180,7 @@ def duration(seconds: float) -> str:
 def prepare(study: Plan, progress: Callable[[str], None] = print) -> None:
     """Tell Snakemake what is finished, and put aside each run that is not as it was written, to be trained again.
 
-    Nothing is lost: such a run gets another name. Where only its scores are not as written, they are made again.
+    Nothing is lost: such a run gets another place. Where only its scores are not as written, they are made again.
     """
     study.done.mkdir(parents=True, exist_ok=True)
     if any(job.state != "finished" for job in study.jobs):
@@ -175,17 +188,20 @@ def prepare(study: Plan, progress: Callable[[str], None] = print) -> None:
     for job in study.jobs:
         mark, name = study.done / f"{job.folder.name}.json", job.folder.name
         if job.state == "finished":
-            if not mark.exists():  # trained by a notebook, or before somebody removed study/
-                shutil.copyfile(job.folder / "evaluation.json", mark)
+            scored = (job.folder / "evaluation.json").read_bytes()
+            if not mark.exists() or mark.read_bytes() != scored:  # trained, or scored again, by other ways than this
+                with whole(mark) as half_written:
+                    half_written.write_bytes(scored)
             continue
         mark.unlink(missing_ok=True)
         if job.state == "damaged":
-            number = 1
-            while (aside := job.folder.with_name(f"{name}.damaged{number}")).exists():
+            number, places = 1, study.folder / ASIDE
+            while (aside := places / f"{name}.{number}").exists():
                 number += 1
             what = damage(job.folder, "run.json")
+            places.mkdir(exist_ok=True)
             job.folder.rename(aside)
-            progress(f"{name}: {what}; put aside as {aside.name}, to be trained again")
+            progress(f"{name}: {what}; put aside as {aside.relative_to(study.runs)}, to be trained again")
         elif (job.folder / "evaluation.json").exists():
             progress(f"{name}: {damage(job.folder, 'evaluation.json')}; to be scored again")
 
@@ -218,10 +234,13 @@ def run_study(
     Raises:
         DataError: bad input, a study at work in the same folder, or a job that failed (its log is named).
     """
-    study = plan(profile, cohort, runs)
+    study = plan(profile, cohort, runs, look=False)
     snakefile = home() / "workflow" / "Snakefile"
     if not snakefile.is_file():
         raise DataError(snakefile, "nothing there", "a checkout of the course", "Clone it, and install from there.")
+    if importlib.util.find_spec("snakemake") is None:
+        raise DataError("snakemake", "no such package", "it, for a study", "Install the extra study: README.md.")
+    options = _options(study.profile.gpus, cores, gpus, threads, more)
     study.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(study.folder / ".lock")
     try:
@@ -231,8 +250,8 @@ def run_study(
             study.runs, "a study that is at work", "none", "Wait for it, or choose another --runs."
         ) from None
     try:
-        prepare(study, progress)
-        options = _options(study.profile.gpus, cores, gpus, threads, more)
+        claim(study.folder / "of", {"cohort": study.cohort})  # the profile is compared run by run
+        prepare(plan(profile, cohort, runs), progress)
         _snakemake(plan(profile, cohort, runs), snakefile, options, progress)
     finally:
         lock.release()
@@ -242,24 +261,48 @@ def run_study(
 def _options(each: int, cores: int, gpus: int | None, threads: int, more: Sequence[str]) -> list[str]:
     """What Snakemake is told of cores, memory and GPUs; ``each``: GPUs that a training takes where there are any."""
     if any(option.startswith(("--executor", "-e", "--profile", "--workflow-profile")) for option in more):
-        limits, here = [], 0  # a cluster's scheduler hands them out
+        limits, ids = [], []  # a cluster's scheduler hands them out
         each = 0 if gpus == 0 else each
         threads = threads or 8
     else:
-        cores, here = cores or os.cpu_count() or 1, _gpus_here() if gpus is None else gpus
+        cores, ids = cores or os.cpu_count() or 1, _gpus_here()
+        ids = ids if gpus is None else (ids or [str(n) for n in range(gpus)])[:gpus]
+        here = len(ids)
+        if 0 < here < each:
+            raise DataError("GPUs", str(here), f"{each}, as the profile says", "Correct its gpus, or add some.")
         limits = ["--cores", str(cores), "--resources", f"mem_mb={machine_bytes() // 10**6}"]
         limits += [f"gpu={here}"] * bool(here)
         threads = threads or max(1, cores // max(1, here // each))
         each = each if here else 0
-    return [*limits, *more, "--config", f"gpus={here}", f"gpus_each={each}", f"threads={threads}"]
+    handed_out = "+".join(f"id{n}" for n in ids) or "none"
+    return [*limits, *more, "--config", f"gpus={handed_out}", f"gpus_each={each}", f"threads={threads}"]
 
 
-def _gpus_here() -> int:
-    """How many GPUs NVIDIA's own tool finds. TensorFlow would take memory on each to answer."""
+def _gpus_here() -> list[str]:
+    """GPUs that may be used: those of CUDA_VISIBLE_DEVICES where it is set, else all that NVIDIA's own tool finds.
+
+    TensorFlow would take memory on each to answer.
+    """
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [n for n in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if n and n != "-1"]
     if not shutil.which("nvidia-smi"):
-        return 0
+        return []
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False).stdout
-    return len(listed.splitlines())
+    return [str(n) for n in range(len(listed.splitlines()))]
+
+
+@contextmanager
+def _ends_like_ctrl_c() -> Iterator[None]:
+    """While this lasts, being asked to end (SIGTERM, or a terminal that closes) is like Ctrl-C."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        numbers = []
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _snakemake(study: Plan, snakefile: Path, options: Sequence[str], progress: Callable[[str], None]) -> None:
@@ -272,15 +315,19 @@ def _snakemake(study: Plan, snakefile: Path, options: Sequence[str], progress: C
     ]  # fmt: skip
     progress(describe(study))
     news, started = {(job.experiment, job.fold): 0.0 for job in study.jobs if job.state == "finished"}, time.monotonic()
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    with log.open("w") as file, _ends_like_ctrl_c():
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             while process.poll() is None:
                 time.sleep(LOOK_SECONDS)
                 study = _say_news(study, news, started, progress)
         except BaseException:
-            process.terminate()  # Snakemake then ends its jobs; what they have done stays
-            process.wait()
+            # Asked to end by SIGTERM, Snakemake would wait for its jobs; by Ctrl-C all end. What they did stays.
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(ENDING_SECONDS)
+            except subprocess.TimeoutExpired:  # started in a background where Ctrl-C is not heard
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     study = _say_news(study, news, started, progress)
     if process.returncode:
@@ -289,8 +336,8 @@ def _snakemake(study: Plan, snakefile: Path, options: Sequence[str], progress: C
 
 def _failures(log: Path) -> str:
     """What went wrong: errors in the executed notebooks of jobs that failed, and what a cluster said of others."""
-    said, found = log.read_text(), []
-    for path in map(Path, dict.fromkeys(re.findall(r"^ +log: (\S+\.ipynb)", said, re.MULTILINE))):
+    said, found = log.read_text(encoding="utf-8", errors="replace"), []
+    for path in map(Path, dict.fromkeys(re.findall(r"^ +log: (.+?\.ipynb) \(check", said, re.MULTILINE))):
         try:
             cells = json.loads(path.read_text())["cells"]
         except (OSError, ValueError):  # a job that did not come so far
@@ -310,8 +357,10 @@ def _say_news(study: Plan, news: dict[tuple[str, int], float], started: float, p
     )  # fmt: skip
     study = replace(study, jobs=jobs)
     new = [job for job in jobs if job.state == "finished" and (job.experiment, job.fold) not in news]
-    news.update({(job.experiment, job.fold): job.seconds or 0.0 for job in new})
+    since = time.monotonic() - started
+    # A training that went on after a stop has seconds of earlier days, too.
+    news.update({(job.experiment, job.fold): min(job.seconds or 0.0, since) for job in new})
     for job in new:
-        took = sum(news.values()) / (time.monotonic() - started)  # below 1 where starting programs costs time
+        took = sum(news.values()) / since  # below 1 where starting programs costs time
         progress(f"{job.experiment} fold {job.fold}: {duration(job.seconds or 0)}; {left(study, took)}")
     return study

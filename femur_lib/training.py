@@ -19,13 +19,15 @@ from femur_lib.costs import machine_bytes, peak_bytes, warn_if_too_large
 from femur_lib.errors import DataError
 from femur_lib.experiments import Profile
 from femur_lib.feeding import load_samples
-from femur_lib.files import alone, checksums
+from femur_lib.files import checksums
 from femur_lib.fitting import fit
 from femur_lib.inference import predict_volume
+from femur_lib.locks import alone
 from femur_lib.machine import devices, prepare, strategy, versions
 from femur_lib.onednn import avoid_where_it_hangs
 from femur_lib.precision import resolve
-from femur_lib.runs import build, claim, data_hash, is_finished, ready, write_json
+from femur_lib.records import claim, data_hash, is_finished, write_json
+from femur_lib.runs import build, ready
 from femur_lib.scores.curves import ProbabilityHistogram
 from femur_lib.volumes import grid_spacing_mm, to_stack
 
@@ -88,8 +90,11 @@ def train(
         "source": cohort.source,
         "data_sha256": data_hash(cohort, training + validation),
     }
+    if is_finished(run, settings):  # asked before the lock, too: it may lie where nothing can be written
+        progress(f"{run} is finished already")
+        return run
     with alone(run, progress):
-        if is_finished(run, settings):
+        if is_finished(run, settings):  # by another process, while this one waited
             progress(f"{run} is finished already")
             return run
         grid = profile.grid(architecture.dimensions)

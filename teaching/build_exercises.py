@@ -64,11 +64,15 @@ def main(arguments: list[str] | None = None) -> int:
     kept = []
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         out = a.out / path.name
-        if out.exists() and worked_in(out) and not a.overwrite:
-            kept.append(path.name)
-            continue
+        made = exercise(path)
+        if out.exists() and not a.overwrite:
+            if worked_in(out):
+                kept.append(path.name)
+                continue
+            if nbformat.read(out, as_version=4).metadata["made_from"] == made.metadata["made_from"]:
+                continue  # the same, perhaps with outputs by now
         with whole(out) as half_written:
-            half_written.write_text(nbformat.writes(exercise(path)) + "\n", "utf-8")
+            half_written.write_text(nbformat.writes(made) + "\n", "utf-8")
     print(f"{a.out}: " + (f"kept, since somebody has worked in them: {', '.join(kept)}" if kept else "up to date"))
     return 0
 

@@ -22,7 +22,8 @@ from femur_lib.evaluation import (
     write_curves,
 )
 from femur_lib.files import checksums
-from femur_lib.runs import kept_epoch, load_run, write_json
+from femur_lib.records import kept_epoch, write_json
+from femur_lib.runs import load_run
 from femur_lib.scores.curves import THRESHOLDS, ProbabilityHistogram
 from femur_lib.scores.overlap import overlap
 

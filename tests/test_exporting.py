@@ -27,7 +27,8 @@ def segmented_elsewhere(folder, scan, out) -> None:
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     program = (
         "import runpy, sys; sys.argv = sys.argv[1:];"
-        "sys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'pandas', 'pydantic', 'yaml', 'matplotlib']));"
+        "absent = 'tensorflow keras pandas pydantic yaml matplotlib filelock'.split();"
+        "sys.modules.update(dict.fromkeys(absent));"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     command = [sys.executable, "-P", "-c", program, str(folder / "segment.pyz"), str(scan), "--out", str(out)]

@@ -34,7 +34,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 ADD_ONE = """
 import sys, time
 from pathlib import Path
-from femur_lib.files import alone
+from femur_lib.locks import alone
 counter = Path(sys.argv[1]) / "counter"
 for _ in range(20):
     with alone(counter, print):

@@ -1,9 +1,11 @@
 """A study says what is done and to do, puts damaged runs aside, and hands the rest to Snakemake."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,9 +62,9 @@ def test_each_network_is_trained_on_each_fold_that_the_study_takes(half_done):
     assert plan(*half_done[:1], runs=half_done[1]).folds == 2
 
 
-def test_the_papers_study_is_18_networks_on_four_folds():
+def test_the_papers_study_is_18_networks_on_four_folds(tmp_path):
     for profile in ("workshop", "paper"):
-        study = plan(profile)
+        study = plan(profile, runs=tmp_path)
         assert study.experiments == NETWORKS
         assert len(study.jobs) == 18 * 4
 
@@ -72,6 +74,17 @@ def test_a_profile_without_networks_or_with_one_that_does_not_fit_is_refused(tmp
         plan(write_profile(tmp_path, experiments=[]))
     with pytest.raises(DataError, match=r"2d-unpadded-f2-l4.*Change the grid"):
         plan(write_profile(tmp_path, study=["2d-unpadded-f2-l4"]))
+    with pytest.raises(DataError, match="at least 2"):
+        plan(write_profile(tmp_path, study_folds=1))
+
+
+def test_runs_of_another_profile_or_cohort_are_refused(copied, asked, tiny_cohort, tmp_path):
+    profile, runs = copied
+    with pytest.raises(DataError, match=r"3d-f2-l1-fold0: found a run that differs in profile\.learning_rate"):
+        plan(write_profile(tmp_path, learning_rate=0.02), runs=runs)
+    run_study(profile, tiny_cohort.root, runs)
+    with pytest.raises(DataError, match="differs in cohort"):
+        run_study(profile, tmp_path / "others", runs)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +116,8 @@ def test_a_damaged_run_is_put_aside_to_be_trained_again_and_nothing_is_lost(copi
         good = Path(shutil.copytree(run, runs / "good"))
         (run / "model.keras").write_bytes(b"half")
         prepare(plan(profile, runs=runs), said.append)
-        assert (runs / f"3d-f2-l1-fold0.damaged{number}" / "model.keras").read_bytes() == b"half"
-        assert f"put aside as 3d-f2-l1-fold0.damaged{number}" in said[-1]
+        assert (runs / "study" / "damaged" / f"3d-f2-l1-fold0.{number}" / "model.keras").read_bytes() == b"half"
+        assert f"put aside as study/damaged/3d-f2-l1-fold0.{number}" in said[-1]
         assert not run.exists()
         assert not mark.exists()
         good.rename(run)
@@ -169,8 +182,8 @@ def test_two_studies_do_not_work_in_one_folder(half_done):
 def asked(monkeypatch):
     """What Snakemake would be asked, in place of asking it."""
     found = []
-    monkeypatch.setattr(study_module, "machine_bytes", lambda: 9 * 10**9)
-    monkeypatch.setattr(study_module, "_gpus_here", lambda: 0)
+    monkeypatch.setattr(study_module, "machine_bytes", lambda: 9 * 10**8)
+    monkeypatch.setattr(study_module, "_gpus_here", lambda: [])
     monkeypatch.setattr(study_module, "_snakemake", lambda study, snakefile, options, progress: found.append(options))
     return found
 
@@ -181,16 +194,68 @@ SLURM = ["--executor", "slurm", "--jobs", "9"]
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"cores": 8, "gpus": 0}, "--cores 8 --resources mem_mb=9000 --config gpus=0 gpus_each=0 threads=8"),
-        ({"cores": 4, "threads": 2}, "--cores 4 --resources mem_mb=9000 --config gpus=0 gpus_each=0 threads=2"),
-        ({"cores": 8, "gpus": 4}, "--cores 8 --resources mem_mb=9000 gpu=4 --config gpus=4 gpus_each=1 threads=2"),
-        ({"more": SLURM}, "--executor slurm --jobs 9 --config gpus=0 gpus_each=1 threads=8"),
-        ({"more": SLURM, "gpus": 0, "threads": 2}, "--executor slurm --jobs 9 --config gpus=0 gpus_each=0 threads=2"),
+        ({"cores": 8, "gpus": 0}, "--cores 8 --resources mem_mb=900 --config gpus=none gpus_each=0 threads=8"),
+        ({"cores": 4, "threads": 2}, "--cores 4 --resources mem_mb=900 --config gpus=none gpus_each=0 threads=2"),
+        ({"cores": 8, "gpus": 2}, "--cores 8 --resources mem_mb=900 gpu=2 --config gpus=id0+id1 gpus_each=1 threads=4"),
+        ({"more": SLURM}, "--executor slurm --jobs 9 --config gpus=none gpus_each=1 threads=8"),
+        ({"more": SLURM, "gpus": 0}, "--executor slurm --jobs 9 --config gpus=none gpus_each=0 threads=8"),
     ],
 )  # fmt: skip
 def test_cores_and_gpus_are_shared_out_here_and_left_to_a_cluster_there(copied, asked, given, expected):
     run_study(copied[0], runs=copied[1], **given)
     assert asked == [expected.split()]
+
+
+def test_gpus_that_may_be_used_are_those_of_the_variable(monkeypatch):
+    for value, expected in (("2,3", ["2", "3"]), ("", []), ("-1", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+        assert study_module._gpus_here() == expected
+
+
+def test_more_gpus_a_training_than_there_are_is_refused(copied, asked):
+    with pytest.raises(DataError, match="GPUs: found 1; expected 2"):
+        study_module._options(2, 8, 1, 0, [])
+
+
+def test_scores_made_again_by_other_ways_are_seen_by_snakemake(copied):
+    profile, runs = copied
+    prepare(plan(profile, runs=runs))
+    mark, sealed = runs / "study" / "done" / "3d-f2-l1-fold0.json", runs / "3d-f2-l1-fold0" / "evaluation.json"
+    sealed.write_text(json.dumps(json.loads(sealed.read_text()) | {"seconds": 3.0}))
+    prepare(plan(profile, runs=runs))
+    assert mark.read_bytes() == sealed.read_bytes()
+
+
+ASKED_TO_END = """
+import sys
+from pathlib import Path
+from femur_lib import study
+profile, runs, fake = sys.argv[1:]
+found = study.plan(profile, runs=runs)
+found.folder.mkdir(exist_ok=True)
+sys.executable = fake
+study._snakemake(found, Path("Snakefile"), [], print)
+"""
+FAKE_SNAKEMAKE = """#!/bin/sh
+trap '' TERM
+echo $$ > "{folder}/started"
+sleep 60
+echo survived > "{folder}/survived"
+"""
+
+
+def test_asked_to_end_it_ends_what_it_started(copied, tmp_path):
+    fake, started = tmp_path / "fake", tmp_path / "started"
+    fake.write_text(FAKE_SNAKEMAKE.format(folder=tmp_path))
+    fake.chmod(0o755)
+    study = subprocess.Popen([sys.executable, "-c", ASKED_TO_END, *copied, fake], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (started.is_file() and started.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    study.terminate()
+    assert "KeyboardInterrupt" in study.communicate(timeout=40)[1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 def test_a_job_that_failed_is_named_with_its_error(tmp_path):
@@ -222,7 +287,9 @@ print(name)
 
 def test_gpus_are_handed_out_to_one_training_each(tmp_path):
     here = Path(__file__).parents[1] / "workflow" / "on_free_gpus.py"
-    commands = [[tmp_path / "locks", "3", wanted, sys.executable, "-c", GPU_TAKER, tmp_path] for wanted in "112112"]
+    commands = [
+        [tmp_path / "locks", "id0+id5+id7", wanted, sys.executable, "-c", GPU_TAKER, tmp_path] for wanted in "112112"
+    ]
     workers = [subprocess.Popen([sys.executable, here, *c], stdout=subprocess.PIPE, text=True) for c in commands]
     given = [worker.communicate()[0].split() for worker in workers]
     assert all(worker.returncode == 0 for worker in workers)

@@ -3,17 +3,17 @@
 Slow: ``make slow``. Every training is a program that imports TensorFlow anew.
 """
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -30,7 +30,7 @@ PROFILE = {
 def start(profile: Path, runs: Path) -> subprocess.Popen:
     command = [Path(sys.executable).with_name("femur"), "study", profile, "--runs", runs, "--threads", "1"]
     with (runs.parent / f"{runs.name}.log").open("a") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def tables(runs: Path) -> list[str]:
@@ -55,7 +55,11 @@ def test_killed_five_times_it_comes_to_the_same_tables(tmp_path):
         # trainings live on beside those of the next start, and neither may spoil what the other does.
         time.sleep(chance.uniform(4, 22))
         assert study.poll() is None, f"finished before kill {number + 1}: give it more to do"
-        (os.killpg if number % 2 else os.kill)(study.pid, signal.SIGKILL)
+        doomed = [psutil.Process(study.pid)]
+        doomed += doomed[0].children(recursive=True) if number % 2 else []
+        for process in doomed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         study.wait()
         finished.append(sum(job.state == "finished" for job in plan(profile, runs=killed).jobs))
         print(f"kill {number + 1} after {time.monotonic() - begun:.1f} s: {finished[-1]} of 4 trainings finished")
@@ -65,7 +69,7 @@ def test_killed_five_times_it_comes_to_the_same_tables(tmp_path):
     (killed / "2d-f2-l2-fold0" / "curves.npz").unlink()
     assert start(profile, killed).wait() == 0, (tmp_path / "killed.log").read_text()
     said = (tmp_path / "killed.log").read_text()
-    assert "3d-f2-l2-fold1: a model.keras that was changed since it was written; put aside" in said
+    assert "3d-f2-l2-fold1: a model.keras that was changed since it was written; put aside as study/damaged" in said
     assert "2d-f2-l2-fold0: no curves.npz; to be scored again" in said
 
     assert all(job.state == "finished" for job in plan(profile, runs=killed).jobs)

@@ -1,6 +1,8 @@
 """Wait for so many of this machine's GPUs that no other program started this way uses, and run a command on them.
 
-    python on_free_gpus.py LOCKS HOW_MANY_THERE_ARE HOW_MANY_IT_TAKES COMMAND …
+    python on_free_gpus.py LOCKS WHICH_THERE_ARE HOW_MANY_IT_TAKES COMMAND …
+
+WHICH_THERE_ARE is like id0+id1, with the numbers or names that CUDA_VISIBLE_DEVICES takes.
 
 A GPU is taken by a lock on a file in the folder LOCKS. The operating system frees it when this program ends, however
 that happens. A cluster's scheduler hands out GPUs itself; this is for one machine without one.
@@ -15,12 +17,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 
-def take(folder: Path, there: int, wanted: int) -> list[FileLock]:
+def take(folder: Path, there: list[str], wanted: int) -> list[FileLock]:
     """Locks on as many GPUs as wanted; waits until so many are free at once."""
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         taken = []
-        for gpu in range(there):
+        for gpu in there:
             lock = FileLock(folder / f"{gpu}.lock")
             try:
                 lock.acquire(blocking=False)
@@ -35,6 +37,7 @@ def take(folder: Path, there: int, wanted: int) -> list[FileLock]:
 
 
 if __name__ == "__main__":
-    locks = take(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    ids = [name.removeprefix("id") for name in sys.argv[2].split("+")]
+    locks = take(Path(sys.argv[1]), ids, int(sys.argv[3]))
     numbers = ",".join(Path(lock.lock_file).stem for lock in locks)
     sys.exit(subprocess.call(sys.argv[4:], env={**os.environ, "CUDA_VISIBLE_DEVICES": numbers}))

@@ -23,7 +23,8 @@ import pandas as pd
 import femur_lib
 from femur_lib.cohort import Cohort, read_cohort, write_hip, write_tables
 from femur_lib.errors import DataError
-from femur_lib.files import alone, whole
+from femur_lib.files import whole
+from femur_lib.locks import alone
 from femur_lib.phantom.bones import LABELS
 from femur_lib.phantom.femur import cut_level, in_scanner, landmarks
 from femur_lib.phantom.field import FIELD_OF_VIEW_MM
