@@ -235,8 +235,8 @@ NUMBERS = {
     "A4": lambda: (hips(OURS).dice.mean(), hips(OURS).dice.std(), len(hips(OURS))),
     "A5": lambda: (
         len(record(LETTER + "-fold0")["training"]),
-        hips(LETTER, "01").dice.mean(),
-        hips(LETTER, "01").dice.std(),
+        hips(LETTER).dice.mean(),
+        hips(LETTER).dice.std(),
     ),
     "I2": lambda: (float(flash(TISSUES["fatty marrow"], FLIP_DEGREES)), float(flash(TISSUES["cortex"], FLIP_DEGREES))),
     "I7": lambda: (order(FLAT, "dice", True) - order(FLAT, "dice"), order(DEEP, "dice", True) - order(DEEP, "dice")),
@@ -361,7 +361,7 @@ NUMBERS = {
         *(float(h[c].iloc[-1]) for h in HISTORIES for c in ("loss", "val_loss")),
     ),
     "F9": lambda: (
-        *(float(history(LETTER + f)[c].iloc[-1]) for f in ("-fold0", "-fold1") for c in ("loss", "val_loss")),
+        *(float(history(f"{LETTER}-fold{k}")[c].iloc[-1]) for k in range(4) for c in ("loss", "val_loss")),
     ),
     "F10": lambda: (*(record("synthetic/method_order/" + n)["epochs_trained"] for n in (FLAT, DEEP, DILATED)),),
     "S1": lambda: (order(FLAT, "dice", True), order(FLAT, "msd_mm", True)),
@@ -451,7 +451,7 @@ NUMBERS = {
         training_gb("2d-unpadded-f64-l4"),
     ),
     "D19": lambda: (hips(OURS).dice.mean(), hips(PEER).dice.mean()),
-    "D22": lambda: (hips(OURS, "01").dice.mean(), hips(LETTER, "01").dice.mean()),
+    "D22": lambda: (hips(OURS).dice.mean(), hips(LETTER).dice.mean()),
     "D24": lambda: (
         order(DEEP, "dice"),
         order(FLAT, "dice"),
@@ -513,7 +513,7 @@ NUMBERS = {
     "M1": lambda: (*(n for n, _ in FOLDS), 86, 36, *{fractured for _, fractured in FOLDS}),
     "M2": lambda: (len(hips(OURS).participant_id.unique()), known_patients(OURS)),
     "M4": lambda: (30 + 1 + 10,),
-    "M5": lambda: (record(LETTER + "-fold0")["epochs_trained"], record(LETTER + "-fold1")["epochs_trained"]),
+    "M5": lambda: sorted({record(f"{LETTER}-fold{k}")["epochs_trained"] for k in range(4)}),
     "V1": lambda: (order(DEEP, "dice"), order(DEEP, "dice", truth="exact")),
     "V4": lambda: (order(FLAT, "specificity"), order(FLAT, "precision")),
 }
