@@ -360,9 +360,7 @@ NUMBERS = {
         len(HISTORIES),
         *(float(h[c].iloc[-1]) for h in HISTORIES for c in ("loss", "val_loss")),
     ),
-    "F9": lambda: (
-        *(float(history(f"{LETTER}-fold{k}")[c].iloc[-1]) for k in range(4) for c in ("loss", "val_loss")),
-    ),
+    "F9": lambda: (*(float(history(f"{LETTER}-fold{k}")[c].iloc[-1]) for k in range(4) for c in ("loss", "val_loss")),),
     "F10": lambda: (*(record("synthetic/method_order/" + n)["epochs_trained"] for n in (FLAT, DEEP, DILATED)),),
     "S1": lambda: (order(FLAT, "dice", True), order(FLAT, "msd_mm", True)),
     "S2": lambda: (
