@@ -1,8 +1,10 @@
 """What the tests share: affines of every kind, masks drawn in text, tiny files and a tiny cohort."""
 
+import importlib.util
 import itertools
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
@@ -27,6 +29,14 @@ DIRECTIONS = {
     "S": (0, 0, 1),
     "I": (0, 0, -1),
 }
+
+
+def script(path: str) -> ModuleType:
+    """A program of the checkout's that belongs to no package, imported as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parents[1] / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def rotation(about_x: float, about_y: float, about_z: float) -> np.ndarray:

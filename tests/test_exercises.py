@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import script
 
 ROOT = Path(__file__).parents[1]
 SOLVED = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -14,13 +15,7 @@ SOLVED = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 @pytest.fixture(scope="module")
 def builder():
-    sys.path.insert(0, str(ROOT / "teaching"))
-    try:
-        import build_exercises
-
-        yield build_exercises
-    finally:
-        sys.path.remove(str(ROOT / "teaching"))
+    return script("teaching/build_exercises.py")
 
 
 def build(builder, folder: Path, *options: str) -> dict[str, bytes]:

@@ -1,11 +1,11 @@
 """The tables of real hips in benchmarks/README.md are what their committed scores give."""
 
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import script
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results" / "hips"
@@ -14,13 +14,7 @@ TEXT = (ROOT / "benchmarks" / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def real_hips():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import real_hips
-
-        yield real_hips
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+    return script("benchmarks/real_hips.py")
 
 
 def written(first_column: str) -> pd.DataFrame:
