@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from femur_lib.errors import TrainingFailed
+from femur_lib.files import whole
 
 Progress = Callable[[str], None]
 EMPTY_EPOCHS = 10  # without one femur voxel found, after which nothing is to be expected any more
@@ -37,6 +38,45 @@ class PaperEarlyStopping(keras.callbacks.EarlyStopping):
         self.set_model(model)
         self.on_train_begin()
         return model.stop_training
+
+
+class KeptEpochs(keras.callbacks.Callback):
+    """Weights, with the optimiser's state, after the last epoch and after the best one: to go on with, and to keep.
+
+    Each file is there whole or not at all, and its name says after how many epochs. Keras's ModelCheckpoint and
+    BackupAndRestore write over the one file they have, and the number into another; killed meanwhile, a training does
+    not start again, or trains an epoch twice.
+    """
+
+    def __init__(self, folder: Path, past: pd.DataFrame, monitor: str = "", mode: str = "max"):
+        """Keep the epoch with the best ``monitor``, too, if one is named; ``past`` is the history before a restart."""
+        super().__init__()
+        self.folder, self.monitor, self.mode = folder, monitor, mode
+        self.values = pd.Series(past[monitor].to_numpy(), past.epoch + 1) if monitor and len(past) else pd.Series()
+
+    def path(self, epochs: int) -> Path:
+        """The weights after so many epochs."""
+        return self.folder / f"{epochs:04}.weights.h5"
+
+    def best(self) -> Path:
+        """The weights after the best epoch, the first of equals."""
+        return self.path(self.values.agg(f"idx{self.mode}"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keep this one, and remove those that are neither last nor best."""
+        with whole(self.path(epoch + 1)) as half_written:
+            self.model.save_weights(half_written)
+        keep = {self.path(epoch + 1)}
+        if self.monitor:
+            self.values[epoch + 1] = (logs or {})[self.monitor]
+            keep.add(self.best())
+        for file in set(self.folder.iterdir()) - keep:  # a killed start's half-written ones, too
+            file.unlink()
+
+
+def epochs_kept(folder: Path) -> int:
+    """How many epochs the latest weights in a folder of :class:`KeptEpochs` have seen; 0 where there are none."""
+    return max((int(path.name.split(".")[0]) for path in folder.glob("[0-9]*.weights.h5")), default=0)
 
 
 class EpochLine(keras.callbacks.Callback):

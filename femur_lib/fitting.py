@@ -8,7 +8,15 @@ import keras
 import pandas as pd
 
 from femur_lib.architecture import Architecture
-from femur_lib.callbacks import EpochLine, FailureWatch, PaperEarlyStopping, Progress, tensorboard
+from femur_lib.callbacks import (
+    EpochLine,
+    FailureWatch,
+    KeptEpochs,
+    PaperEarlyStopping,
+    Progress,
+    epochs_kept,
+    tensorboard,
+)
 from femur_lib.experiments import Profile
 from femur_lib.feeding import Feed, Sample
 from femur_lib.files import write_csv
@@ -47,14 +55,13 @@ def fit(
     validation: list[Sample],
     share,
     progress: Progress,
-) -> float:
-    """Train until the recipe says stop, or go on with what lies in ``work``.
+) -> tuple[Path, float]:
+    """Train until the recipe says stop, or go on with what lies in ``work``, which then holds ``history.csv``.
 
-    ``share`` is a :func:`femur_lib.machine.strategy`. ``work`` then holds ``history.csv`` and ``last.weights.h5``; with
-    early stopping ``best.weights.h5``, too.
+    ``share`` is a :func:`femur_lib.machine.strategy`.
 
     Returns:
-        Seconds spent, earlier starts included.
+        The weights to keep, the best epoch's with early stopping, and the seconds spent, earlier starts included.
 
     Raises:
         TrainingFailed: the loss is no number, or no femur is found.
@@ -72,8 +79,9 @@ def fit(
             metrics=["accuracy", FemurDice()] + [FemurAccuracy()] * (recipe.monitor == "femur_accuracy"),
         )
 
-    history = work / "history.csv"
-    past = _past(history, work / "backup" / "training_metadata.json")
+    history, epochs = work / "history.csv", work / "epochs"
+    done = epochs_kept(epochs)
+    past = _past(history, done)
     callbacks: list[keras.callbacks.Callback] = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(feed, "epoch", epoch)),
         FailureWatch(past),
@@ -81,26 +89,24 @@ def fit(
         EpochLine(progress, profile.epochs),
         *tensorboard(work / "tensorboard"),
     ]
-    early = None
+    early, kept = None, KeptEpochs(epochs, past)
     if recipe.keep == "best" and validation:
         watched, mode = f"val_{recipe.monitor}", "min" if recipe.monitor == "loss" else "max"
         early = PaperEarlyStopping(
             past, monitor=watched, mode=mode, min_delta=profile.min_delta, patience=profile.patience,
             start_from_epoch=profile.first_epochs,
         )  # fmt: skip
-        callbacks += [
-            keras.callbacks.ModelCheckpoint(
-                work / "best.weights.h5", watched, save_best_only=True, save_weights_only=True, mode=mode,
-                initial_value_threshold=past[watched].agg(mode) if len(past) else None,
-            ),
-            early,
-        ]  # fmt: skip
-    # Last, so that an epoch counts as done only when everything about it has been written.
-    callbacks.append(keras.callbacks.BackupAndRestore(work / "backup", double_checkpoint=True, delete_checkpoint=False))
+        kept = KeptEpochs(epochs, past, watched, mode)
+        callbacks.append(early)
+    callbacks.append(kept)  # last: an epoch counts as done only when all else about it has been written
     watch_file = work / "seconds.json"
     before = json.loads(watch_file.read_text()) if watch_file.is_file() else 0.0
     if early is not None and early.had_stopped(model):
-        return before
+        return kept.best(), before
+    if done:
+        with share.scope():
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(kept.path(done))
     started = time.monotonic()
     callbacks.append(
         keras.callbacks.LambdaCallback(
@@ -111,22 +117,26 @@ def fit(
     model.fit(
         feed.dataset(),
         epochs=profile.epochs,
+        initial_epoch=done,
         validation_data=held_out,
         callbacks=callbacks,
         verbose=0,
         shuffle=False,  # the feed shuffles
     )
-    model.save_weights(work / "last.weights.h5")
-    return before + time.monotonic() - started
+    seconds = before + time.monotonic() - started
+    if early is not None:
+        return kept.best(), seconds
+    last = work / "last.weights.h5"
+    model.save_weights(last)  # not the last epoch's, where the optimiser averages weights
+    return last, seconds
 
 
-def _past(history: Path, backup: Path) -> pd.DataFrame:
-    """Rows of the epochs that the backup holds; later ones, of an epoch cut short, are struck out."""
-    if not backup.is_file():
+def _past(history: Path, epochs: int) -> pd.DataFrame:
+    """Rows of so many epochs; those of a later one, which was cut short, are struck out."""
+    if not epochs:
         history.unlink(missing_ok=True)
-    if not history.is_file():
         return pd.DataFrame()
     rows = pd.read_csv(history)
-    rows = rows[rows.epoch < json.loads(backup.read_text())["epoch"]].drop_duplicates("epoch", keep="last")
+    rows = rows[rows.epoch < epochs].drop_duplicates("epoch", keep="last")
     write_csv(history, rows)
     return rows

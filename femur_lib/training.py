@@ -26,7 +26,7 @@ from femur_lib.locks import alone
 from femur_lib.machine import devices, prepare, strategy, versions
 from femur_lib.onednn import avoid_where_it_hangs
 from femur_lib.precision import resolve
-from femur_lib.records import claim, data_hash, is_finished, write_json
+from femur_lib.records import claim, compare, data_hash, is_finished, read_record, write_json
 from femur_lib.runs import build, ready
 from femur_lib.scores.curves import ProbabilityHistogram
 from femur_lib.volumes import grid_spacing_mm, to_stack
@@ -97,6 +97,11 @@ def train(
         if is_finished(run, settings):  # by another process, while this one waited
             progress(f"{run} is finished already")
             return run
+        work = run.with_name(run.name + ".partial")
+        if (work / "run.json").is_file():  # killed when only its clearing up was left
+            compare(work, read_record(work), settings)
+            _finish(work, run)
+            return run
         grid = profile.grid(architecture.dimensions)
         share = strategy(profile.gpus, profile.batch_size(architecture.dimensions))
         avoid_where_it_hangs(architecture, grid.rows, grid.columns)
@@ -105,25 +110,30 @@ def train(
         cache = run.parent / ".femur-cache"
         train_samples = load_samples(cohort, training, grid, cache)
         validation_samples = load_samples(cohort, validation, grid, cache)
-        work = run.with_name(run.name + ".partial")
         claim(work, settings)  # only now, when every scan has been read and found good
-        seconds = fit(work, architecture, profile, precision, train_samples, validation_samples, share, progress)
+        fitted = fit(work, architecture, profile, precision, train_samples, validation_samples, share, progress)
         progress("choosing the threshold")
-        _record(work, cohort, profile, architecture, settings, seconds)
-        work.rename(run)
+        _record(work, cohort, profile, architecture, settings, *fitted)
+        _finish(work, run)
     return run
 
 
 def _record(
-    work: Path, cohort: Cohort, profile: Profile, architecture: Architecture, settings: dict, seconds: float
+    work: Path,
+    cohort: Cohort,
+    profile: Profile,
+    architecture: Architecture,
+    settings: dict,
+    weights: Path,
+    seconds: float,
 ) -> None:
-    """Choose weights and threshold, save the network and its record, and remove what only the training needed."""
+    """Choose the threshold, and save the network and, last, its record."""
     grid = profile.grid(architecture.dimensions)
     # The paper lets the validation scans choose; other recipes leave them alone, and take the last epoch.
     by_validation = profile.recipe.keep == "best" and settings["validation"]
     choosing, kept = ("validation", "best") if by_validation else ("training", "last")
     model = build(architecture, grid)  # float32: a saved network is at home on any machine
-    model.load_weights(work / f"{kept}.weights.h5")
+    model.load_weights(weights)
     predictor = ready(model, architecture, grid, profile.patches, settings["precision"])
     histogram = ProbabilityHistogram()
     spacings = []
@@ -150,6 +160,11 @@ def _record(
         "files": checksums(work, ("model.keras", "history.csv")),
     }
     write_json(work / "run.json", record)
-    leftovers = ("backup", "best.weights.h5", "last.weights.h5", "settings.json", "seconds.json")
+
+
+def _finish(work: Path, run: Path) -> None:
+    """Remove what only the training needed, and give the folder its name."""
+    leftovers = ("epochs", "last.weights.h5", "settings.json", "seconds.json")
     for path in (*(work / name for name in leftovers), *work.glob(".*")):  # the last: half-written when it was killed
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    work.rename(run)

@@ -1,5 +1,6 @@
 """A run is whole or not there, resumes after being killed, and refuses what does not belong to it."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -139,7 +140,8 @@ def test_killed_in_mid_epoch_it_goes_on_and_ends_as_one_that_was_not(run, tiny_c
     assert (tmp_path / "killed.partial").is_dir()
     with pytest.raises(DataError, match="unfinished"):
         load_run(tmp_path / "killed")
-    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
     epochs = [line.split()[1] for line in second.stdout.splitlines() if line.startswith("epoch")]
     assert epochs[0] in ("3/6", "4/6")  # the third again if the kill came before all of it was written
     whole, killed = pd.read_csv(run / "history.csv"), pd.read_csv(tmp_path / "killed" / "history.csv")
@@ -149,6 +151,49 @@ def test_killed_in_mid_epoch_it_goes_on_and_ends_as_one_that_was_not(run, tiny_c
     for x, y in zip(a.model.get_weights(), b.model.get_weights(), strict=True):
         np.testing.assert_allclose(x, y, atol=2e-3)
     assert b.threshold == pytest.approx(a.threshold, abs=5e-3)
+
+
+def test_stopped_between_any_two_files_it_goes_on(run, tiny_cohort, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    real, starts, left = os.replace, 0, 0
+
+    def killed_before_one(source, target):
+        """Give some files their names, and be killed before the next gets its own, half-written."""
+        nonlocal left
+        left -= ".femur-cache" not in str(target)
+        if left < 0:
+            shutil.copy(source, Path(source).with_name(f".0-{Path(target).name}"))
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", killed_before_one)
+    while not (tmp_path / "killed").exists():
+        starts += 1
+        left = 2 + starts % 3
+        assert starts < 20, "it does not get on"
+        with contextlib.suppress(Killed):
+            train(tiny_cohort, tmp_path / "killed", "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert starts > 4
+    a, b = load_run(run), load_run(tmp_path / "killed")
+    np.testing.assert_allclose(pd.read_csv(b.folder / "history.csv"), pd.read_csv(a.folder / "history.csv"), rtol=1e-3)
+    for x, y in zip(a.model.get_weights(), b.model.get_weights(), strict=True):
+        np.testing.assert_allclose(x, y, atol=2e-3)
+    assert sorted(p.name for p in b.folder.iterdir()) == ["history.csv", "model.keras", "run.json"]
+
+
+def test_killed_while_it_clears_up_nothing_is_trained_again(run, tiny_cohort, tmp_path):
+    work = tmp_path / "late.partial"
+    shutil.copytree(run, work)
+    (work / "epochs").mkdir()
+    said: list[str] = []
+    train(tiny_cohort, tmp_path / "late", "3d-f2-l2", PROFILE, 0, progress=said.append)
+    assert said == []
+    assert sorted(p.name for p in (tmp_path / "late").iterdir()) == ["history.csv", "model.keras", "run.json"]
+    shutil.copytree(run, work)
+    with pytest.raises(DataError, match=r"differs in profile\.epochs"):
+        train(tiny_cohort, tmp_path / "late", "3d-f2-l2", PROFILE, 0, epochs=7, progress=quiet)
 
 
 def test_early_stopping_told_of_the_past_stops_where_it_would_have():
