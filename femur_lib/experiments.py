@@ -1,8 +1,9 @@
 """Experiments are data: a network's name says what it is, a profile says at which size and by which recipe it runs.
 
 Names read as the paper's tables do: ``3d-f32-l4-d1.2.4.8`` is "3D CNN-dilated, F:32, L:4, rates 1, 2, 4, 8";
-``2d-unpadded-f64-l3`` is "2D CNN*, F:64, L:3". Two endings are ours and no part of the paper: ``-a2`` keeps the two
-upper levels within slices, ``-bn`` or ``-gn`` normalises every convolution.
+``2d-unpadded-f64-l3`` is "2D CNN*, F:64, L:3". Three endings are ours and no part of the paper: ``-a2`` keeps the two
+upper levels within slices, ``-bn`` or ``-gn`` normalises every convolution; ``-s1`` is the same network trained from
+another seed, to see how much that alone changes.
 
 A profile changes size and training time, never the method; only its ``recipe`` does, and says so by its name.
 """
@@ -27,7 +28,7 @@ from femur_lib.volumes import Grid
 
 NAME = re.compile(
     r"(?P<dimensions>[23])d(?P<unpadded>-unpadded)?-f(?P<features>\d+)-l(?P<levels>\d+)"
-    r"(-d(?P<rates>\d+(\.\d+)*))?(-a(?P<in_plane>\d+))?(-(?P<norm>bn|gn))?"
+    r"(-d(?P<rates>\d+(\.\d+)*))?(-a(?P<in_plane>\d+))?(-(?P<norm>bn|gn))?(-s(?P<seed>\d+))?"
 )
 NORMALISATIONS = {None: None, "bn": "batch", "gn": "group"}
 
@@ -60,6 +61,17 @@ def parse_experiment(name: str, features_divisor: int = 1, centre_counts_as_leve
     except ValueError as error:
         raise DataError(name, str(error), "a network that can be built", "Choose another.") from None
     return replace(architecture, features=max(1, architecture.features // features_divisor))
+
+
+def seed_of(name: str) -> int | None:
+    """The seed that a name asks its training to begin from; None leaves it to the profile."""
+    found = NAME.fullmatch(name)
+    return int(found["seed"]) if found and found["seed"] else None
+
+
+def without_seed(name: str) -> str:
+    """The name of the same network, trained from the profile's seed."""
+    return re.sub(r"-s\d+$", "", name)
 
 
 def with_features(name: str, features: int) -> str:
@@ -107,14 +119,15 @@ class Profile(BaseModel):
     deterministic: bool = Field(False, description="repeat to the last bit on one device, at some cost of speed")
     experiments: tuple[str, ...] = Field((), description="networks that the notebooks train")
     study: tuple[str, ...] = Field(
-        (), description='networks of the whole study; "paper": the paper\'s 18; none: those of the notebooks'
+        (), description="networks of the whole study; \"paper\": the paper's 18, also in a list; none: the notebooks'"
     )
     study_folds: int = Field(0, ge=0, description="how many folds the study trains, from the first; 0: all")
 
     @field_validator("study", mode="before")
     @classmethod
     def _of_the_paper(cls, given: Any) -> Any:
-        return NETWORKS if given == "paper" else given
+        names = [given] if isinstance(given, str) else given
+        return [n for name in names for n in (NETWORKS if name == "paper" else (name,))]
 
     @field_validator("recipe", mode="before")
     @classmethod

@@ -92,3 +92,38 @@ TABLE_4: dict[tuple[str, str], str] = dict(zip(combinations(TABLE_4_ORDER, 2), _
 
 # The 18 networks that the paper trained, in the order of its tables.
 NETWORKS = tuple(dict.fromkeys(row.network for row in (*TABLE_1, *TABLE_3)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A sentence of the paper that says that one network does better than another, by one score."""
+
+    claim: str
+    better: str
+    worse: str
+    score: str  # "dice" or "ap"
+
+
+def _comparisons() -> tuple[Comparison, ...]:
+    best_2d, best_3d = "2d-f64-l4", "3d-f32-l4"  # of the undilated ones
+    above_2, all_rates = ("-d1.4", "-d1.8", "-d1.2.4"), "-d1.2.4.8"
+    layers = ("2d-unpadded-f64", "2d-f64", "3d-f16", "3d-f32")
+    pairs = {
+        ("More layers do better", "ap"): [(f"{n}-l4", f"{n}-l3") for n in layers],
+        ("More maps do better", "ap"): [(f"3d-f32-l{n}", f"3d-f16-l{n}") for n in (3, 4)],
+        ("Padding does better", "dice"): [(f"2d-f64-l{n}", f"2d-unpadded-f64-l{n}") for n in (3, 4)],
+        ("A dilation rate above 2 raises AP", "ap"): [
+            (base + rates, base) for base in (best_2d, best_3d) for rates in (*above_2, all_rates)
+        ],
+        ("All four rates help most", "ap"): [
+            (base + all_rates, base + fewer) for base in (best_2d, best_3d) for fewer in ("-d1.2", *above_2)
+        ],
+        ("3D, dilated, has a higher AP than 2D", "ap"): [
+            (best_3d + all_rates, name) for name in TABLE_4_ORDER if name.startswith("2d")
+        ],
+    }
+    return tuple(Comparison(claim, *pair, score) for (claim, score), of in pairs.items() for pair in of)
+
+
+# Results, "Comparison of CNN Performance", with Table 3 and, of padding, Fig. 4; in words of ours.
+COMPARISONS = _comparisons()

@@ -17,7 +17,7 @@ from femur_lib.callbacks import Progress
 from femur_lib.cohort import Cohort, folds, read_subject
 from femur_lib.costs import machine_bytes, peak_bytes, warn_if_too_large
 from femur_lib.errors import DataError
-from femur_lib.experiments import Profile
+from femur_lib.experiments import Profile, seed_of
 from femur_lib.feeding import load_samples
 from femur_lib.files import checksums
 from femur_lib.fitting import fit
@@ -110,8 +110,10 @@ def train(
         cache = run.parent / ".femur-cache"
         train_samples = load_samples(cohort, training, grid, cache)
         validation_samples = load_samples(cohort, validation, grid, cache)
+        seed = seed_of(experiment)
+        seeded = profile if seed is None else profile.model_copy(update={"training_seed": seed})
         claim(work, settings)  # only now, when every scan has been read and found good
-        fitted = fit(work, architecture, profile, precision, train_samples, validation_samples, share, progress)
+        fitted = fit(work, architecture, seeded, precision, train_samples, validation_samples, share, progress)
         progress("choosing the threshold")
         _record(work, cohort, profile, architecture, settings, *fitted)
         _finish(work, run)

@@ -3,7 +3,8 @@ import yaml
 
 from femur_lib.architecture import Architecture
 from femur_lib.errors import DataError
-from femur_lib.experiments import Profile, load_profile, parse_experiment, profiles_folder
+from femur_lib.experiments import Profile, load_profile, parse_experiment, profiles_folder, seed_of, without_seed
+from femur_lib.paper import NETWORKS
 from femur_lib.volumes import Grid
 
 PROFILES = sorted(profiles_folder().glob("*.yaml"))
@@ -22,6 +23,7 @@ PROFILES = sorted(profiles_folder().glob("*.yaml"))
         ("3d-f16-l4-a2", Architecture(3, 16, 4, in_plane_levels=2)),
         ("3d-f16-l3-bn", Architecture(3, 16, 3, normalisation="batch")),
         ("3d-f16-l4-a2-gn", Architecture(3, 16, 4, in_plane_levels=2, normalisation="group")),
+        ("3d-f16-l4-gn-s3", Architecture(3, 16, 4, normalisation="group")),
     ],
 )
 def test_a_name_says_what_the_network_is(name, architecture):
@@ -31,7 +33,8 @@ def test_a_name_says_what_the_network_is(name, architecture):
 @pytest.mark.parametrize(
     "name",
     ["", "unet", "4d-f16-l4", "3d-f16", "3d-l4-f16", "3d-f16-l4-", "3d-f16-l4-d", "3d-f16-l4-d1.",
-     "3d-f16-l4-xn", "3D-f16-l4", " 3d-f16-l4", "3d-f16-l4\n", "3d-f-16-l4", "3d-f1.5-l4"],
+     "3d-f16-l4-xn", "3D-f16-l4", " 3d-f16-l4", "3d-f16-l4\n", "3d-f-16-l4", "3d-f1.5-l4",
+     "3d-f16-l4-s", "3d-f16-l4-s1-gn"],
 )  # fmt: skip
 def test_a_name_that_follows_no_rule_is_refused(name):
     with pytest.raises(DataError, match="no experiment's name"):
@@ -52,6 +55,18 @@ def test_a_name_that_follows_no_rule_is_refused(name):
 def test_a_network_that_cannot_be_built_is_refused(name):
     with pytest.raises(DataError, match=f"{name}: .*a network that can be built"):
         parse_experiment(name)
+
+
+def test_a_name_may_ask_for_another_seed_of_the_same_network():
+    assert seed_of("3d-f16-l4") is None
+    assert seed_of("3d-f16-l4-a2-s12") == 12
+    assert without_seed("3d-f16-l4-a2-s12") == "3d-f16-l4-a2" == without_seed("3d-f16-l4-a2")
+
+
+def test_a_study_may_name_the_paper_s_networks_and_others():
+    assert Profile(profile="x", study="paper").study == NETWORKS
+    assert Profile(profile="x", study=["3d-f8-l3", "paper"]).study == ("3d-f8-l3", *NETWORKS)
+    assert Profile(profile="x").study == ()
 
 
 def test_a_profile_makes_every_network_smaller_by_one_factor():

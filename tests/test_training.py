@@ -93,6 +93,9 @@ def test_another_training_seed_gives_another_network_on_the_same_fold(run, tiny_
     assert records[0]["validation"] == records[1]["validation"]
     histories = [pd.read_csv(folder / "history.csv") for folder in (run, tmp_path / "other")]
     assert not np.allclose(histories[0].loss, histories[1].loss)
+    # A study, whose profile is one, asks for it by the network's name.
+    train(tiny_cohort, tmp_path / "named", "3d-f2-l2-s1", PROFILE, 0)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "named" / "history.csv"), histories[1], rtol=1e-3, atol=1e-4)
 
 
 def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(run, tiny_cohort):
