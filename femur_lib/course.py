@@ -1,12 +1,16 @@
 """Where the notebooks find their things, from whatever folder they are started."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.experiments import Profile, load_profile, run_name
-from femur_lib.files import damage
+from femur_lib.files import damage, whole, write_csv
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,16 @@ def trained(space: Workspace, experiment: str, fold: int = 0, epochs: int = 0, p
     name = run_name(experiment, fold) + (f"-{epochs}epochs" if epochs else "")
     folder = train(space.cohort, space.runs / name, experiment, space.profile, fold, epochs or None, progress)
     return load_run(folder)
+
+
+def keep(folder: str | os.PathLike, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure]) -> None:
+    """Write tables as CSV and figures as PNG, by their names, into a folder, for use elsewhere."""
+    for name, table in tables.items():
+        flat = table.set_axis([" ".join(filter(None, c)) if isinstance(c, tuple) else c for c in table.columns], axis=1)
+        write_csv(Path(folder) / f"{name}.csv", flat.reset_index())
+    for name, figure in figures.items():
+        with whole(Path(folder) / f"{name}.png") as half_written:
+            figure.savefig(half_written, dpi=150)
 
 
 def evaluated(space: Workspace, run, progress=print):

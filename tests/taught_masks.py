@@ -23,7 +23,7 @@ from femur_lib.phantom.scanner import scan
 from femur_lib.phantom.subject import draw_person
 from femur_lib.scores.curves import ProbabilityHistogram
 from femur_lib.scores.overlap import overlap
-from femur_lib.scores.statistics import compare, interval
+from femur_lib.scores.statistics import compare, interval, verdict
 from femur_lib.scores.surfaces import distances
 from femur_lib.volumes import Volume, to_stack
 
@@ -154,6 +154,17 @@ def _(taught):
         assert np.allclose(taught().holm(p), multipletests(p, method="holm")[1])
     compared = compare(pd.DataFrame(rng().normal(size=(9, 4)), columns=list("abcd")).add([0, 0, 1, 2], axis=1))
     assert np.allclose(taught().holm(compared.p), compared.p_holm)
+
+
+@checks("nb06-verdict", "in_folds.min() > 0", "True")
+def _(taught):
+    fold_of = pd.Series({f"s{i}": i % 4 for i in range(16)})
+    scan = np.arange(16)
+    for shift, spread, by_fold, seed in product((-0.02, 0.0, 0.001, 0.02), (0.001, 0.03), (0.0, 0.04), (np.nan, 0.01)):
+        difference = pd.Series(shift + spread * np.sin(scan) - by_fold * (scan % 4 == 2), index=fold_of.index)
+        found, expected = taught(fold_of=fold_of).verdict(difference, seed), verdict(difference, fold_of, seed)
+        assert found["verdict"] == expected["verdict"]
+        assert {k: str(v) for k, v in found.items()} == {k: str(v) for k, v in expected.items()}
 
 
 # 07: measures of a femur.

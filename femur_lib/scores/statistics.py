@@ -89,3 +89,30 @@ def interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000, level: 
         (values,), np.mean, n_resamples=resamples, confidence_level=level, method="percentile", rng=seed
     ).confidence_interval
     return float(found.low), float(found.high)
+
+
+def verdict(difference: pd.Series, fold_of: pd.Series, another_seed: float = np.nan) -> dict:
+    """What scan-by-scan differences say about the claim that they are positive.
+
+    It holds if the bootstrap interval of the mean lies above 0, the mean of each fold (another training, on other
+    scans) does so, too, and the mean is larger than what another seed alone changed; it does not hold if all three
+    speak for the opposite; else it cannot be told.
+
+    Args:
+        difference: of a score, one a scan.
+        fold_of: by scan, the fold in which it was held out.
+        another_seed: change of a mean between two trainings that differ in their seed alone; NaN if none was tried.
+
+    Returns:
+        The mean difference, its interval ("from", "to"), "folds > 0", "a seed", and the verdict.
+    """
+    mean, (low, high) = float(difference.mean()), interval(difference.to_numpy())
+    in_folds = difference.groupby(fold_of).mean()
+    said = "cannot be told"
+    if not abs(mean) <= another_seed:  # nor if that is NaN
+        if low > 0 and (in_folds > 0).all():
+            said = "holds"
+        if high < 0 and (in_folds < 0).all():
+            said = "does not hold"
+    positive = f"{(in_folds > 0).sum()} of {len(in_folds)}"
+    return {"difference": mean, "from": low, "to": high, "folds > 0": positive, "a seed": another_seed, "verdict": said}
