@@ -36,7 +36,7 @@ def start(profile: Path, runs: Path) -> subprocess.Popen:
 def tables(runs: Path) -> list[str]:
     """The HTML tables of the executed notebook 06, and its verdicts; not the minutes that trainings took."""
     cells = {c.id: c for c in nbformat.read(runs / "study" / "notebooks" / "tables.ipynb", 4).cells}
-    names = ("nb06-table1-hand", "nb06-table2-code", "nb06-table3", "nb06-table4", "nb06-claims", "nb06-optimism")
+    names = ("nb06-table1-hand", "nb06-table2-code", "nb06-table3", "nb06-table4", "nb06-claims-pairs", "nb06-optimism")
     shown = [o.get("data", {}) for name in names for o in cells[name].outputs]
     return [data["text/html"] for data in shown if "text/html" in data]
 

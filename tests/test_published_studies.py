@@ -1,0 +1,75 @@
+"""The tables in a published study's folder are what its scores give, and nobody was scored by who knew her."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from femur_lib.experiments import seed_of, without_seed
+from femur_lib.paper import COMPARISONS, TABLE_4_ORDER
+from femur_lib.scores.statistics import verdict
+from femur_lib.tables import table_1, table_2, table_3, table_4
+
+RESULTS = Path(__file__).parents[1] / "results"
+STUDIES = sorted(path.parent for path in RESULTS.glob("*/scores.csv"))
+pytestmark = pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+
+
+def read(study: Path) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame], pd.DataFrame]:
+    """By network scores before and after post-processing, and a table of average precision."""
+    scores = pd.read_csv(study / "scores.csv")
+    before, after = (
+        {str(name): t.sort_values("participant_id") for name, t in some.groupby("network", sort=False)}
+        for some in (scores[~scores.largest_component], scores[scores.largest_component])
+    )
+    ap = pd.DataFrame({name: t.set_index("participant_id").average_precision for name, t in before.items()})
+    return before, after, ap
+
+
+def test_each_scan_was_scored_once_by_a_network_that_never_saw_it(study):
+    scores = pd.read_csv(study / "scores.csv")
+    records = [json.loads(path.read_text()) for path in sorted((study / "runs").glob("*.json"))]
+    assert len(records) == scores.groupby(["network", "fold"]).ngroups
+    for record in records:
+        of_run = scores[(scores.network == record["experiment"]) & (scores.fold == record["fold"])]
+        assert set(of_run.participant_id) == set(record["validation"])
+        assert not set(of_run.participant_id) & set(record["training"])
+    rows = scores.groupby(["network", "largest_component"]).participant_id
+    assert (rows.nunique() == rows.size()).all()
+    assert rows.nunique().nunique() == 1
+
+
+def test_tables_are_what_the_scores_give(study):
+    before, after, ap = read(study)
+    synthetic = "phantom" in json.loads(next((study / "runs").glob("*.json")).read_text())["source"]
+    named = [name for name in before if seed_of(name) is None]
+    flat = [name for name in named if name.startswith("2d")]
+    tested = [name for name in TABLE_4_ORDER if name in named]
+    computed = {
+        "table_1": table_1({n: before[n] for n in named}, synthetic),
+        "table_2": table_2({n: after[n] for n in flat}, {n: before[n] for n in flat}, synthetic),
+        "table_3": table_3({n: before[n] for n in named}, ap[named], synthetic),
+        "table_4": table_4(ap[tested if len(tested) > 1 else named], synthetic),
+    }
+    for name, table in computed.items():
+        shown = pd.read_csv(study / "tables" / f"{name}.csv", dtype=str, keep_default_na=False)
+        assert shown.iloc[:, 0].tolist() == table.index.tolist(), name
+        assert shown.iloc[:, 1:].to_numpy().tolist() == table.to_numpy().tolist(), name
+
+
+def test_verdicts_are_what_the_scores_give(study):
+    before, _, ap = read(study)
+    fold_of = pd.read_csv(study / "scores.csv").drop_duplicates("participant_id").set_index("participant_id").fold
+    shown = pd.read_csv(study / "tables" / "claims.csv").set_index(["claim", "networks"])
+    score = {"ap": ap, "dice": pd.DataFrame({n: t.set_index("participant_id").dice for n, t in before.items()})}
+    twins = [(name, without_seed(name)) for name in before if seed_of(name) is not None]
+    pairs = [c for c in COMPARISONS if {c.better, c.worse} <= set(before)]
+    for c in pairs:
+        table, kinds = score[c.score], {c.better[:2], c.worse[:2]}
+        seeds = [abs((table[a] - table[b]).mean()) for a, b in twins if a[:2] in kinds]
+        found = verdict(table[c.better] - table[c.worse], fold_of, max(seeds, default=float("nan")))
+        row = shown.loc[(c.claim, f"{c.better}, {c.worse}")]
+        assert row.verdict == found["verdict"]
+        assert row.difference == pytest.approx(found["difference"], abs=1e-9)
+    assert len(shown) > len(pairs)

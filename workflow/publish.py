@@ -1,0 +1,77 @@
+"""Collect what a finished study found, small enough for a repository; networks and predictions stay where they are.
+
+    python workflow/publish.py workshop results/workshop [--cohort COHORT] [--runs RUNS]
+
+writes into a new folder: ``scores.csv`` (one row a scan, network, and mask without or with its largest component
+alone; with the average precision), ``histories.csv`` (one row an epoch), ``times.csv`` (what Snakefile's ``benchmark``
+measured of each training), ``runs/`` (each ``run.json``), ``tables/`` and ``figures/`` (those of notebook 06).
+"""
+
+import argparse
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from femur_lib.errors import DataError
+from femur_lib.evaluation import read_evaluation
+from femur_lib.files import write_csv
+from femur_lib.study import Job, plan
+
+
+def scores(job: Job) -> pd.DataFrame:
+    """Of one training: components.csv and each scan's average precision."""
+    evaluation = read_evaluation(job.folder)
+    precision = {name: histogram.average_precision() for name, histogram in evaluation.curves.items()}
+    return evaluation.components.assign(average_precision=evaluation.components.participant_id.map(precision))
+
+
+def gathered(jobs: Iterable[Job], read) -> pd.DataFrame:
+    """The tables of all trainings under one another, with their network and fold before them."""
+    tables = [(job, read(job)) for job in jobs]
+    return pd.concat(
+        [t.assign(network=j.experiment, fold=j.fold)[["network", "fold", *t.columns]] for j, t in tables],
+        ignore_index=True,
+    )
+
+
+def publish(profile: str, out: Path, cohort: str = "", runs: str = "") -> None:
+    """Write the folder.
+
+    Raises:
+        DataError: ``out`` is there already, or a training or the tables are not finished.
+    """
+    study = plan(profile, cohort, runs)
+    if out.exists():
+        raise DataError(out, "something there", "a new folder", "Choose another name, or remove it yourself.")
+    undone = [job.folder.name for job in study.jobs if job.state != "finished"]
+    if undone or not study.tables.is_file():
+        what = f"{len(undone)} trainings that are not finished, {undone[0]} first" if undone else "no tables"
+        raise DataError(study.runs, what, "a finished study", "Finish it: femur study.")
+    half_written = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(half_written, ignore_errors=True)
+    (half_written / "runs").mkdir(parents=True)
+    write_csv(half_written / "scores.csv", gathered(study.jobs, scores))
+    histories = gathered(study.jobs, lambda job: pd.read_csv(job.folder / "history.csv"))
+    write_csv(half_written / "histories.csv", histories.round(6))
+    times = study.folder / "times"
+    measured = gathered(study.jobs, lambda job: pd.read_csv(times / f"{job.folder.name}.tsv", sep="\t"))
+    write_csv(half_written / "times.csv", measured.drop(columns="h:m:s"))
+    for job in study.jobs:
+        shutil.copyfile(job.folder / "run.json", half_written / "runs" / f"{job.folder.name}.json")
+    for kind, ending in (("tables", "csv"), ("figures", "png")):
+        (half_written / kind).mkdir()
+        for path in (study.folder / "tables").glob(f"*.{ending}"):
+            shutil.copyfile(path, half_written / kind / path.name)
+    half_written.rename(out)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profile")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--cohort", default="")
+    parser.add_argument("--runs", default="")
+    a = parser.parse_args()
+    publish(a.profile, a.out, a.cohort, a.runs)
