@@ -146,7 +146,8 @@ def _evaluate(a) -> None:
 
 
 def _study(a) -> None:
-    from femur_lib.study import describe, plan, run_study
+    from femur_lib.study import describe, plan
+    from femur_lib.study_runner import run_study
 
     if a.dry_run:
         _say(describe(plan(a.profile, a.cohort, a.runs)))

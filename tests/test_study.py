@@ -13,14 +13,15 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from femur_lib import study as study_module
+from femur_lib import study_runner
 from femur_lib.cli import main
 from femur_lib.errors import DataError
 from femur_lib.evaluation import evaluate
-from femur_lib.experiments import load_profile, run_name
+from femur_lib.experiments import load_profile, run_name, seed_of, without_seed
 from femur_lib.paper import NETWORKS
 from femur_lib.runs import load_run
-from femur_lib.study import duration, expected_seconds, left, plan, prepare, run_study
+from femur_lib.study import duration, expected_seconds, left, plan, prepare
+from femur_lib.study_runner import run_study
 from femur_lib.training import train
 
 TINY = {
@@ -63,10 +64,12 @@ def test_each_network_is_trained_on_each_fold_that_the_study_takes(half_done):
 
 
 def test_the_papers_study_is_18_networks_on_four_folds(tmp_path):
-    for profile in ("workshop", "paper"):
-        study = plan(profile, runs=tmp_path)
-        assert study.experiments == NETWORKS
-        assert len(study.jobs) == 18 * 4
+    study = plan("paper", runs=tmp_path)
+    assert study.experiments == NETWORKS
+    assert len(study.jobs) == 18 * 4
+    more = plan("workshop", runs=tmp_path).experiments
+    assert more[:18] == NETWORKS
+    assert {without_seed(name) for name in more[18:] if seed_of(name)} < set(NETWORKS)  # what another seed changes
 
 
 def test_a_profile_without_networks_or_with_one_that_does_not_fit_is_refused(tmp_path):
@@ -182,9 +185,9 @@ def test_two_studies_do_not_work_in_one_folder(half_done):
 def asked(monkeypatch):
     """What Snakemake would be asked, in place of asking it."""
     found = []
-    monkeypatch.setattr(study_module, "machine_bytes", lambda: 9 * 10**8)
-    monkeypatch.setattr(study_module, "_gpus_here", lambda: [])
-    monkeypatch.setattr(study_module, "_snakemake", lambda study, snakefile, options, progress: found.append(options))
+    monkeypatch.setattr(study_runner, "machine_bytes", lambda: 9 * 10**8)
+    monkeypatch.setattr(study_runner, "_gpus_here", lambda: [])
+    monkeypatch.setattr(study_runner, "_snakemake", lambda study, snakefile, options, progress: found.append(options))
     return found
 
 
@@ -209,12 +212,12 @@ def test_cores_and_gpus_are_shared_out_here_and_left_to_a_cluster_there(copied, 
 def test_gpus_that_may_be_used_are_those_of_the_variable(monkeypatch):
     for value, expected in (("2,3", ["2", "3"]), ("", []), ("-1", [])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-        assert study_module._gpus_here() == expected
+        assert study_runner._gpus_here() == expected
 
 
 def test_more_gpus_a_training_than_there_are_is_refused(copied, asked):
     with pytest.raises(DataError, match="GPUs: found 1; expected 2"):
-        study_module._options(2, 8, 1, 0, [])
+        study_runner._options(2, 8, 1, 0, [])
 
 
 def test_scores_made_again_by_other_ways_are_seen_by_snakemake(copied):
@@ -229,12 +232,12 @@ def test_scores_made_again_by_other_ways_are_seen_by_snakemake(copied):
 ASKED_TO_END = """
 import sys
 from pathlib import Path
-from femur_lib import study
+from femur_lib import study, study_runner
 profile, runs, fake = sys.argv[1:]
 found = study.plan(profile, runs=runs)
 found.folder.mkdir(exist_ok=True)
 sys.executable = fake
-study._snakemake(found, Path("Snakefile"), [], print)
+study_runner._snakemake(found, Path("Snakefile"), [], print)
 """
 FAKE_SNAKEMAKE = """#!/bin/sh
 trap '' TERM
@@ -264,12 +267,12 @@ def test_a_job_that_failed_is_named_with_its_error(tmp_path):
     notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "outputs": [error]}]}))
     log = tmp_path / "snakemake.log"
     log.write_text(f"Error in rule train:\n    jobid: 3\n    log: {notebook} (check log file(s) for error details)\n")
-    assert study_module._failures(log) == "one.ipynb: DataError: a scan that is too small"
+    assert study_runner._failures(log) == "one.ipynb: DataError: a scan that is too small"
     notebook.write_text("")  # made by Snakemake before the job began
     log.write_text(f"Error in rule train:\n    message: sbatch: no such partition\n    log: {notebook} (check)\n")
-    assert study_module._failures(log) == "sbatch: no such partition"
+    assert study_runner._failures(log) == "sbatch: no such partition"
     log.write_text("Error: no space left")
-    assert "a failure of Snakemake" in study_module._failures(log)
+    assert "a failure of Snakemake" in study_runner._failures(log)
 
 
 GPU_TAKER = """
