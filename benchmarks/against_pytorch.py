@@ -87,9 +87,9 @@ def measure(request: dict) -> dict:
 
 def settings() -> list[tuple[str, dict]]:
     """What is compared: the library as it is, and PyTorch in every way that could be its best."""
-    from femur_lib.precision import cpu_has_fast_bfloat16
+    from femur_lib.precision import cpu_bfloat16
 
-    half = cpu_has_fast_bfloat16()
+    half = cpu_bfloat16()
     chosen = [("femur_lib, auto", {"framework": "ours", "precision": "auto"})]
     for precision in ("float32", "bfloat16") if half else ("float32",):
         for channels_last in (False, True):

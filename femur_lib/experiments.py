@@ -106,6 +106,7 @@ class Profile(BaseModel):
     learning_rate: float = Field(5e-5, gt=0)
     batch_size_2d: int = Field(1, ge=1)
     batch_size_3d: int = Field(1, ge=1)
+    passes_3d: int = Field(1, ge=1, description="how often an epoch of 3D networks sees each scan: few make few steps")
     folds: int = Field(4, ge=2)
     seed: int = 0
     training_seed: int | None = Field(

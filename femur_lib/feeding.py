@@ -67,6 +67,7 @@ class Feed:
         augmentation: how each epoch's copies differ, see :func:`femur_lib.augmentation.augment`.
         seed: of all chance; None takes the samples in order, for validation.
         border_weights: bring a weight for every voxel, :func:`femur_lib.losses.border_weights`.
+        passes: how often an epoch has each slice or volume, each time with other augmentation.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Feed:
         augmentation: Sequence[str] = (),
         seed: int | None = None,
         border_weights: bool = False,
+        passes: int = 1,
     ):
         self.samples, self.architecture, self.batch_size = list(samples), architecture, batch_size
         self.augmentation, self.seed, self.border_weights, self.epoch = augmentation, seed, border_weights, 0
@@ -84,6 +86,7 @@ class Feed:
             self.items = [(i, k) for i, s in enumerate(self.samples) for k in range(s.image.shape[2])]
         else:
             self.items = [(i, 0) for i in range(len(self.samples))]
+        self.items *= passes
         if not architecture.padded and self.samples:
             sizes = [unpadded_geometry(n, architecture.levels) for n in self.samples[0].image.shape[:2]]
             self.seen = tuple(slice(g.before, g.before + g.output) for g in sizes)

@@ -302,3 +302,13 @@ def test_the_dataset_follows_the_epoch():
     second = [(x.numpy(), y.numpy()) for x, y in data]
     assert equal(first, epoch_of(feed_of(FLAT, epoch=0)))
     assert equal(second, epoch_of(feed_of(FLAT, epoch=1)))
+
+
+def test_an_epoch_of_several_passes_has_each_scan_as_often_each_time_flipped_anew():
+    feed = Feed(samples(), SOLID, 1, ("flip",), 0, passes=6)
+    batches = epoch_of(feed)
+    assert len(batches) == len(feed) == 6 * len(samples())
+    masks = [mask.tobytes() for _, mask in batches]
+    assert len(set(masks)) == 2 * len(samples())  # each as it is, and mirrored
+    of_each = [{s.mask.tobytes(), s.mask[:, ::-1].tobytes()} for s in samples()]
+    assert [sum(mask in both for mask in masks) for both in of_each] == [6, 6, 6]

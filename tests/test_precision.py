@@ -8,32 +8,35 @@ from femur_lib import precision
 from femur_lib.architecture import Architecture
 from femur_lib.cohort import read_subject
 from femur_lib.networks import unet
-from femur_lib.precision import cpu_has_fast_bfloat16, resolve
+from femur_lib.precision import cpu_bfloat16, resolve
 from femur_lib.runs import load_run
 from femur_lib.scores.overlap import overlap
 from femur_lib.segmentation import segment
 
-LARGE, SMALL = Architecture(3, 32, 4), Architecture(3, 8, 3)
+LARGE, SMALL, TINY = Architecture(3, 32, 4), Architecture(3, 8, 3), Architecture(3, 2, 3)
 
 
 @pytest.mark.parametrize(
-    ("gpus", "amx", "architecture", "chosen"),
+    ("gpus", "cpu", "architecture", "chosen"),
     [
-        ([(9, 0)], False, LARGE, "mixed_bfloat16"),
-        ([(8, 0)], True, LARGE, "mixed_bfloat16"),
-        ([(7, 5)], False, LARGE, "mixed_float16"),
-        ([(6, 1)], False, LARGE, "float32"),
-        ([(9, 0), (7, 0)], False, LARGE, "mixed_float16"),  # the weakest of several
-        ([(0, 0)], False, LARGE, "float32"),  # a device that does not tell
-        ([], True, LARGE, "mixed_bfloat16"),
-        ([], False, LARGE, "float32"),
-        ([], True, SMALL, "float32"),
-        ([(9, 0)], False, SMALL, "float32"),
+        ([(9, 0)], "", LARGE, "mixed_bfloat16"),
+        ([(8, 0)], "amx_bf16", LARGE, "mixed_bfloat16"),
+        ([(7, 5)], "", LARGE, "mixed_float16"),
+        ([(6, 1)], "", LARGE, "float32"),
+        ([(9, 0), (7, 0)], "", LARGE, "mixed_float16"),  # the weakest of several
+        ([(0, 0)], "", LARGE, "float32"),  # a device that does not tell
+        ([], "amx_bf16", LARGE, "mixed_bfloat16"),
+        ([], "", LARGE, "float32"),
+        ([], "amx_bf16", SMALL, "float32"),
+        ([(9, 0)], "", SMALL, "float32"),
+        ([(6, 1)], "avx512_bf16", LARGE, "float32"),
+        ([], "avx512_bf16", SMALL, "mixed_bfloat16"),
+        ([], "avx512_bf16", TINY, "float32"),
     ],
 )
-def test_auto_goes_by_the_device_and_the_size_of_the_network(monkeypatch, gpus, amx, architecture, chosen):
+def test_auto_goes_by_the_device_and_the_size_of_the_network(monkeypatch, gpus, cpu, architecture, chosen):
     monkeypatch.setattr(precision, "gpu_capabilities", lambda: gpus)
-    monkeypatch.setattr(precision, "cpu_has_fast_bfloat16", lambda: amx)
+    monkeypatch.setattr(precision, "cpu_bfloat16", lambda: cpu)
     assert resolve("auto", architecture) == chosen
     assert resolve("float32", architecture) == "float32"  # what is asked for by name is taken
 
@@ -43,13 +46,18 @@ def test_a_precision_that_is_not_known_is_refused():
         resolve("float64", LARGE)
 
 
-def test_amx_is_read_off_the_list_of_the_cpu(tmp_path):
-    with_amx, without = tmp_path / "a", tmp_path / "b"
-    with_amx.write_text("flags\t: fpu avx2 amx_bf16 amx_tile\n")
-    without.write_text("flags\t: fpu avx2 amx_bf16_not\n")
-    assert cpu_has_fast_bfloat16(with_amx)
-    assert not cpu_has_fast_bfloat16(without)
-    assert not cpu_has_fast_bfloat16(tmp_path / "none")
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        ("fpu avx2 avx512_bf16 amx_bf16 amx_tile", "amx_bf16"),
+        ("fpu avx512_bf16 avx512f", "avx512_bf16"),
+        ("fpu avx2 amx_bf16_not", ""),
+    ],
+)
+def test_what_the_cpu_can_do_is_read_off_its_list(tmp_path, flags, found):
+    (tmp_path / "cpuinfo").write_text(f"flags\t: {flags}\n")
+    assert cpu_bfloat16(tmp_path / "cpuinfo") == found
+    assert cpu_bfloat16(tmp_path / "none") == ""
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
