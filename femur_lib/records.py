@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -70,6 +71,15 @@ def is_finished(run: Path, settings: dict) -> bool:
     refuse_damaged(run)
     compare(run, read_record(run), settings)
     return True
+
+
+def begun_in(run: Path) -> str:
+    """The precision in which a run was trained, or in which its training was begun; "" where there is neither."""
+    for record in (run / "run.json", run.with_name(run.name + ".partial") / "settings.json"):
+        if record.is_file():
+            with suppress(ValueError):  # a damaged one is told of elsewhere
+                return str(json.loads(record.read_text()).get("precision", ""))
+    return ""
 
 
 def claim(work: Path, settings: dict) -> None:

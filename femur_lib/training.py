@@ -26,7 +26,7 @@ from femur_lib.locks import alone
 from femur_lib.machine import devices, prepare, strategy, versions
 from femur_lib.onednn import avoid_where_it_hangs
 from femur_lib.precision import resolve
-from femur_lib.records import claim, compare, data_hash, is_finished, read_record, write_json
+from femur_lib.records import begun_in, claim, compare, data_hash, is_finished, read_record, write_json
 from femur_lib.runs import build, ready
 from femur_lib.scores.curves import ProbabilityHistogram
 from femur_lib.volumes import grid_spacing_mm, to_stack
@@ -79,7 +79,8 @@ def train(
         profile = profile.model_copy(update={"epochs": epochs})
     architecture = profile.architecture(experiment)
     training, validation = split(cohort, profile, fold)
-    precision = resolve(profile.precision, architecture)
+    # "auto" is the machine's choice, but a training goes on as it began, and is found where it was finished elsewhere.
+    precision = (profile.precision == "auto" and begun_in(run)) or resolve(profile.precision, architecture)
     settings = {
         "experiment": experiment,
         "fold": fold,

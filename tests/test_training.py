@@ -103,6 +103,28 @@ def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(run, tiny_coho
         train(tiny_cohort, run, "3d-f2-l2", PROFILE, 0, epochs=7, progress=quiet)
 
 
+def test_a_training_begun_on_another_machine_goes_on_as_it_began(tiny_cohort, tmp_path, monkeypatch):
+    class Stopped(BaseException):
+        pass
+
+    def stop(line: str) -> None:
+        if line.startswith("epoch 2"):
+            raise Stopped
+
+    monkeypatch.setattr(training, "resolve", lambda precision, architecture: "mixed_bfloat16")
+    with pytest.raises(Stopped):
+        train(tiny_cohort, tmp_path / "moved", "3d-f2-l2", PROFILE, 0, progress=stop)
+    monkeypatch.undo()  # here float32 is the choice
+    train(tiny_cohort, tmp_path / "moved", "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert json.loads((tmp_path / "moved" / "run.json").read_text())["precision"] == "mixed_bfloat16"
+    said: list[str] = []
+    train(tiny_cohort, tmp_path / "moved", "3d-f2-l2", PROFILE, 0, progress=said.append)
+    assert said == [f"{tmp_path / 'moved'} is finished already"]
+    asked = PROFILE.model_copy(update={"precision": "float32"})
+    with pytest.raises(DataError, match="differs in"):
+        train(tiny_cohort, tmp_path / "moved", "3d-f2-l2", asked, 0, progress=quiet)
+
+
 def test_a_folder_that_is_no_run_is_left_alone(tiny_cohort, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("do not lose me")
