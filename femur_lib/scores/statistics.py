@@ -104,7 +104,7 @@ def verdict(difference: pd.Series, fold_of: pd.Series, another_seed: float = np.
         another_seed: change of a mean between two trainings that differ in their seed alone; NaN if none was tried.
 
     Returns:
-        The mean difference, its interval ("from", "to"), "folds > 0", "a seed", and the verdict.
+        The mean difference, its interval ("from", "to"), "folds > 0", "another seed", and the verdict.
     """
     mean, (low, high) = float(difference.mean()), interval(difference.to_numpy())
     in_folds = difference.groupby(fold_of).mean()
@@ -115,4 +115,5 @@ def verdict(difference: pd.Series, fold_of: pd.Series, another_seed: float = np.
         if high < 0 and (in_folds < 0).all():
             said = "does not hold"
     positive = f"{(in_folds > 0).sum()} of {len(in_folds)}"
-    return {"difference": mean, "from": low, "to": high, "folds > 0": positive, "a seed": another_seed, "verdict": said}
+    found = {"difference": mean, "from": low, "to": high, "folds > 0": positive, "another seed": another_seed}
+    return found | {"verdict": said}
