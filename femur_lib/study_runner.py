@@ -130,6 +130,23 @@ def _ends_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _heard_ctrl_c() -> Iterator[None]:
+    """Programs that are started meanwhile hear Ctrl-C, even where this one, in a script's background, does not.
+
+    What ignores a signal passes that on to what it starts; what has a handler for it does not.
+    """
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    ignored = ignored and threading.current_thread() is threading.main_thread()
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _snakemake(study: Plan, snakefile: Path, options: Sequence[str], progress: Callable[[str], None]) -> None:
     log = study.folder / "snakemake.log"
     command = [
@@ -141,7 +158,8 @@ def _snakemake(study: Plan, snakefile: Path, options: Sequence[str], progress: C
     progress(describe(study))
     news, started = {(job.experiment, job.fold): 0.0 for job in study.jobs if job.state == "finished"}, time.monotonic()
     with log.open("w") as file, _ends_like_ctrl_c():
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        with _heard_ctrl_c():
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             while process.poll() is None:
                 time.sleep(LOOK_SECONDS)
@@ -151,7 +169,7 @@ def _snakemake(study: Plan, snakefile: Path, options: Sequence[str], progress: C
             os.killpg(process.pid, signal.SIGINT)
             try:
                 process.wait(ENDING_SECONDS)
-            except subprocess.TimeoutExpired:  # started in a background where Ctrl-C is not heard
+            except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
             raise
     study = _say_news(study, news, started, progress)

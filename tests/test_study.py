@@ -230,10 +230,13 @@ def test_scores_made_again_by_other_ways_are_seen_by_snakemake(copied):
 
 
 ASKED_TO_END = """
-import sys
+import signal, sys
 from pathlib import Path
 from femur_lib import study, study_runner
-profile, runs, fake = sys.argv[1:]
+profile, runs, fake, ignored = sys.argv[1:]
+if ignored == "ignored":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+study_runner.ENDING_SECONDS = 600  # before it would be killed
 found = study.plan(profile, runs=runs)
 found.folder.mkdir(exist_ok=True)
 sys.executable = fake
@@ -247,11 +250,13 @@ echo survived > "{folder}/survived"
 """
 
 
-def test_asked_to_end_it_ends_what_it_started(copied, tmp_path):
+@pytest.mark.parametrize("interrupts", ["heard", "ignored"])  # as in a script's background
+def test_asked_to_end_it_ends_what_it_started(copied, tmp_path, interrupts):
     fake, started = tmp_path / "fake", tmp_path / "started"
     fake.write_text(FAKE_SNAKEMAKE.format(folder=tmp_path))
     fake.chmod(0o755)
-    study = subprocess.Popen([sys.executable, "-c", ASKED_TO_END, *copied, fake], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", ASKED_TO_END, *copied, fake, interrupts]
+    study = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (started.is_file() and started.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
