@@ -33,12 +33,13 @@ class Run:
         return self.segmenter.threshold
 
 
-def load_run(folder: str | os.PathLike, precision: str = "auto", patches: str | None = None) -> Run:
+def load_run(folder: str | os.PathLike, precision: str | None = None, patches: str | None = None) -> Run:
     """Read a finished run back, its network ready to predict on this machine.
 
     Args:
         folder: of the run.
-        precision: of the arithmetic, whatever it was in training; see :mod:`femur_lib.precision`.
+        precision: of the arithmetic, see :mod:`femur_lib.precision`; None takes the profile's, where "auto" is what
+            this machine does best, whatever it was in training.
         patches: of unpadded networks, "nine" or "one"; None takes the profile's.
 
     Raises:
@@ -57,7 +58,7 @@ def load_run(folder: str | os.PathLike, precision: str = "auto", patches: str | 
             folder / "model.keras", f"a file that cannot be read ({error})", "a saved network", "Train again."
         ) from None
     patches = patches or profile.patches
-    model = ready(model, architecture, grid, patches, resolve(precision, architecture))
+    model = ready(model, architecture, grid, patches, resolve(precision or profile.precision, architecture))
     segmenter = Segmenter(
         network=model,
         architecture=architecture,
