@@ -74,7 +74,8 @@ def keep(folder: str | os.PathLike, tables: Mapping[str, pd.DataFrame], figures:
     """Write tables as CSV and figures as PNG, by their names, into a folder, for use elsewhere."""
     for name, table in tables.items():
         flat = table.set_axis([" ".join(filter(None, c)) if isinstance(c, tuple) else c for c in table.columns], axis=1)
-        write_csv(Path(folder) / f"{name}.csv", flat.reset_index())
+        counted = isinstance(flat.index, pd.RangeIndex)  # rows without names
+        write_csv(Path(folder) / f"{name}.csv", flat if counted else flat.reset_index())
     for name, figure in figures.items():
         with whole(Path(folder) / f"{name}.png") as half_written:
             figure.savefig(half_written, dpi=150)
