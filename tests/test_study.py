@@ -15,7 +15,6 @@ from filelock import FileLock
 
 from femur_lib import study_runner
 from femur_lib.cli import main
-from femur_lib.course import home
 from femur_lib.errors import DataError
 from femur_lib.evaluation import evaluate
 from femur_lib.experiments import load_profile, run_name, seed_of, without_seed
@@ -249,24 +248,6 @@ echo $$ > "{folder}/started"
 sleep 60
 echo survived > "{folder}/survived"
 """
-
-
-def test_tables_are_made_though_the_course_has_changed_since_the_trainings(tmp_path):
-    study = plan(write_profile(tmp_path), runs=tmp_path / "runs")
-    study.done.mkdir(parents=True)
-    for job in study.jobs:
-        (study.done / f"{job.folder.name}.json").write_text("{}")
-    for older in (study.folder / "train.ipynb", study.folder / "cohort.made"):
-        older.touch()
-        os.utime(older, (0, 0))
-    command = [
-        sys.executable, "-m", "snakemake", "--snakefile", home() / "workflow" / "Snakefile", "--directory", study.folder,
-        "--dry-run", "--rerun-triggers", "mtime", "--cores", "1",
-        "--config", f"profile={study.name}", "cohort=", f"runs={study.runs}",
-    ]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "rule tables:" in said
-    assert "rule train:" not in said
 
 
 @pytest.mark.parametrize("interrupts", ["heard", "ignored"])  # as in a script's background
