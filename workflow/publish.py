@@ -7,6 +7,9 @@ alone; with the average precision), ``histories.csv`` (one row an epoch), ``time
 measured of each training), ``runs/`` (each ``run.json``), ``tables/`` and ``figures/`` (those of notebook 06).
 """
 
+import femur_lib.quiet  # noqa: F401  first: TensorFlow without its start-up messages
+
+# isort: split
 import argparse
 import shutil
 from collections.abc import Iterable
