@@ -450,6 +450,7 @@ NUMBERS = {
     ),
     "D19": lambda: (hips(OURS).dice.mean(), hips(PEER).dice.mean()),
     "D22": lambda: (hips(OURS).dice.mean(), hips(LETTER).dice.mean()),
+    "D23": lambda: (hips("hips/voxels").dice.mean(), hips(OURS).dice.mean()),
     "D24": lambda: (
         order(DEEP, "dice"),
         order(FLAT, "dice"),
