@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from femur_lib.checks import JUDGES, LONGEST, OWNERS, check, verdict
+from femur_lib.checks import LONGEST, check, verdict
+from femur_lib.checks.answers import JUDGES, OWNERS
 from femur_lib.checks.judges import NOT_YET, RIGHT
 from femur_lib.costs import cost
 from femur_lib.experiments import parse_experiment
