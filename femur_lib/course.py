@@ -4,13 +4,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.experiments import Profile, load_profile, run_name
 from femur_lib.files import damage, whole, write_csv
+
+if TYPE_CHECKING:  # a study looks here often, and draws nothing
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def trained(space: Workspace, experiment: str, fold: int = 0, epochs: int = 0, p
     return load_run(folder)
 
 
-def keep(folder: str | os.PathLike, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Figure]) -> None:
+def keep(folder: str | os.PathLike, tables: Mapping[str, pd.DataFrame], figures: "Mapping[str, Figure]") -> None:
     """Write tables as CSV and figures as PNG, by their names, into a folder, for use elsewhere."""
     for name, table in tables.items():
         flat = table.set_axis([" ".join(filter(None, c)) if isinstance(c, tuple) else c for c in table.columns], axis=1)

@@ -147,6 +147,10 @@ class Profile(BaseModel):
         """Slices (2D) or volumes (3D) in a training step."""
         return self.batch_size_2d if dimensions == 2 else self.batch_size_3d
 
+    def passes(self, dimensions: int) -> int:
+        """How often an epoch sees each slice (2D) or volume (3D)."""
+        return 1 if dimensions == 2 else self.passes_3d
+
     def cost(self, experiment: str) -> Cost:
         """What one input of a network costs at this profile's size: three slices (2D), or a volume (3D)."""
         architecture = self.architecture(experiment)

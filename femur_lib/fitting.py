@@ -70,7 +70,7 @@ def fit(
     keras.utils.set_random_seed(seed)
     recipe, batch_size = profile.recipe, profile.batch_size(architecture.dimensions)
     border = recipe.loss == "border-weighted"
-    passes = profile.passes_3d if architecture.dimensions == 3 else 1
+    passes = profile.passes(architecture.dimensions)
     feed = Feed(training, architecture, batch_size, recipe.augmentation, seed, border, passes)
     with share.scope():
         model = build(architecture, profile.grid(architecture.dimensions), precision)

@@ -77,7 +77,7 @@ def begun_in(run: Path) -> str:
     """The precision in which a run was trained, or in which its training was begun; "" where there is neither."""
     for record in (run / "run.json", run.with_name(run.name + ".partial") / "settings.json"):
         if record.is_file():
-            with suppress(ValueError):  # a damaged one is told of elsewhere
+            with suppress(ValueError, AttributeError):  # a damaged one is told of elsewhere
                 return str(json.loads(record.read_text()).get("precision", ""))
     return ""
 

@@ -59,7 +59,7 @@ def test_tables_are_what_the_scores_give(study):
 
 
 def test_verdicts_are_what_the_scores_give(study):
-    before, _, ap = read(study)
+    before, after, ap = read(study)
     fold_of = pd.read_csv(study / "scores.csv").drop_duplicates("participant_id").set_index("participant_id").fold
     shown = pd.read_csv(study / "tables" / "claims.csv").set_index(["claim", "networks"])
     score = {"ap": ap, "dice": pd.DataFrame({n: t.set_index("participant_id").dice for n, t in before.items()})}
@@ -72,4 +72,13 @@ def test_verdicts_are_what_the_scores_give(study):
         row = shown.loc[(c.claim, f"{c.better}, {c.worse}")]
         assert row.verdict == found["verdict"]
         assert row.difference == pytest.approx(found["difference"], abs=1e-9)
-    assert len(shown) > len(pairs)
+    pieces = shown.filter(like="Post-processing", axis="index")
+    assert len(pieces)
+    assert len(shown) > len(pairs) + len(pieces)
+    column = {"raises Dice": "dice", "raises precision": "precision", "lowers ASD": "asd_mm"}
+    for (claim, network), row in pieces.iterrows():
+        what = claim.removeprefix("Post-processing ")
+        one, other = (of[network].set_index("participant_id")[column[what]] for of in (after, before))
+        found = verdict((other - one if what.startswith("lowers") else one - other).dropna(), fold_of)
+        assert row.verdict == found["verdict"]
+        assert row.difference == pytest.approx(found["difference"], abs=1e-9)
