@@ -44,7 +44,8 @@ $(RUNS)/report.html: $(PAGES)
 # Each notebook is executed after the one before it, so that the shared runs are trained in the order of the course.
 $(RUNS)/pages/%.html: $(RUNS)/notebooks/%.ipynb
 	@mkdir -p $(@D)
-	$(BIN)/jupyter nbconvert --log-level WARN --to html --template classic --output-dir $(@D) $<
+	$(BIN)/jupyter nbconvert --log-level WARN --to html --template page \
+	  --TemplateExporter.extra_template_basedirs=workflow --output-dir $(@D) $<
 
 $(RUNS)/notebooks/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(READY)
 	@mkdir -p $(@D)
