@@ -92,7 +92,7 @@ def fit(
     ]
     early, kept = None, KeptEpochs(epochs, past)
     if recipe.keep == "best" and validation:
-        watched, mode = f"val_{recipe.monitor}", "min" if recipe.monitor == "loss" else "max"
+        watched, mode = recipe.watched
         early = PaperEarlyStopping(
             past, monitor=watched, mode=mode, min_delta=profile.min_delta, patience=profile.patience,
             start_from_epoch=profile.first_epochs,

@@ -56,6 +56,11 @@ class Recipe(BaseModel):
         ]
         return ", ".join([self.base, *changed])
 
+    @property
+    def watched(self) -> tuple[str, Literal["min", "max"]]:
+        """The column of the history that tells the best epoch, and which of its values is best."""
+        return f"val_{self.monitor}", "min" if self.monitor == "loss" else "max"
+
 
 RECIPES = {
     "paper": Recipe(),

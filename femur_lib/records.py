@@ -57,9 +57,8 @@ def kept_epoch(folder: str | os.PathLike) -> int:
     record, history = read_record(folder), pd.read_csv(Path(folder) / "history.csv")
     if not record["weights"].startswith("best"):
         return len(history) - 1
-    monitor = Profile(**record["profile"]).recipe.monitor
-    watched = history[f"val_{monitor}"]
-    return int(watched.argmin() if monitor == "loss" else watched.argmax())
+    watched, best = Profile(**record["profile"]).recipe.watched
+    return int(history[watched].agg(f"idx{best}"))
 
 
 def is_finished(run: Path, settings: dict) -> bool:
