@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from femur_lib.experiments import seed_of, without_seed
+from femur_lib.experiments import Profile, seed_of, without_seed
 from femur_lib.paper import COMPARISONS, TABLE_4_ORDER
 from femur_lib.scores.statistics import verdict
 from femur_lib.tables import table_1, table_2, table_3, table_4
@@ -56,6 +57,24 @@ def test_tables_are_what_the_scores_give(study):
         shown = pd.read_csv(study / "tables" / f"{name}.csv", dtype=str, keep_default_na=False)
         assert shown.iloc[:, 0].tolist() == table.index.tolist(), name
         assert shown.iloc[:, 1:].to_numpy().tolist() == table.to_numpy().tolist(), name
+
+
+def test_the_epochs_chosen_are_those_of_the_histories(study):
+    histories = pd.read_csv(study / "histories.csv")
+    record = json.loads(next((study / "runs").glob("*.json")).read_text())
+    watched, best = Profile(**record["profile"]).recipe.watched
+    shown = pd.read_csv(study / "tables" / "choices.csv")
+    assert set(shown.network) == {name for name in histories.network if seed_of(name) is None}
+    for network, rows in shown.groupby("network"):
+        of_fold = {fold: h.reset_index() for fold, h in histories[histories.network == network].groupby("fold")}
+        kept = {fold: h[watched].agg(f"idx{best}") for fold, h in of_fold.items()}
+        assert dict(zip(rows.fold, rows.epoch - 1, strict=True)) == kept
+        for row in rows.itertuples():
+            dice = of_fold[row.fold].val_dice
+            others = int(np.median([epoch for fold, epoch in kept.items() if fold != row.fold]))
+            assert row.epoch_by_others - 1 == min(others, len(dice) - 1)
+            chosen = dice[[row.epoch - 1, row.epoch_by_others - 1]].tolist()
+            assert [row.dice_at_epoch, row.dice_at_epoch_by_others] == pytest.approx(chosen, abs=1e-6)
 
 
 def test_verdicts_are_what_the_scores_give(study):
