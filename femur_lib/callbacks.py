@@ -11,6 +11,7 @@ import pandas as pd
 
 from femur_lib.errors import TrainingFailed
 from femur_lib.files import whole
+from femur_lib.words import duration
 
 Progress = Callable[[str], None]
 EMPTY_EPOCHS = 10  # without one femur voxel found, after which nothing is to be expected any more
@@ -98,7 +99,7 @@ class EpochLine(keras.callbacks.Callback):
         left = float(np.median(self.times)) * (self.epochs - epoch - 1)
         shown = "  ".join(f"{k} {logs[k]:.4f}" for k in ("loss", "val_loss", "dice", "val_dice") if k in logs)
         self.progress(
-            f"epoch {epoch + 1}/{self.epochs}  {shown}  {self.times[-1]:.0f} s, at most {left / 60:.0f} min left"
+            f"epoch {epoch + 1}/{self.epochs}  {shown}  {self.times[-1]:.0f} s, at most {duration(left)} left"
         )
 
 

@@ -12,6 +12,7 @@ from femur_lib.errors import DataError
 from femur_lib.experiments import Profile, load_profile, run_name
 from femur_lib.files import damage, whole
 from femur_lib.records import ASIDE, compare
+from femur_lib.words import duration
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,6 @@ def left(study: Plan, at_once: float = 1) -> str:
     if len(known) < len(seconds):
         return f"{len(undone)} to do; how long is known once the first is finished"
     return f"{len(undone)} to do, about {duration(sum(known) / at_once)}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: 48 s, 12 min, 3 h 20 min."""
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def prepare(study: Plan, progress: Callable[[str], None] = print) -> None:

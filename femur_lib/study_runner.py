@@ -25,7 +25,8 @@ from femur_lib.costs import machine_bytes
 from femur_lib.course import home
 from femur_lib.errors import DataError
 from femur_lib.records import claim
-from femur_lib.study import Plan, describe, duration, left, look_at, plan, prepare
+from femur_lib.study import Plan, describe, left, look_at, plan, prepare
+from femur_lib.words import duration
 
 LOOK_SECONDS = 2  # between two looks at what has been finished
 ENDING_SECONDS = 20  # that Snakemake has to end its jobs

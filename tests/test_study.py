@@ -20,9 +20,10 @@ from femur_lib.evaluation import evaluate
 from femur_lib.experiments import load_profile, run_name, seed_of, without_seed
 from femur_lib.paper import NETWORKS
 from femur_lib.runs import load_run
-from femur_lib.study import duration, expected_seconds, left, plan, prepare
+from femur_lib.study import expected_seconds, left, plan, prepare
 from femur_lib.study_runner import run_study
 from femur_lib.training import train
+from femur_lib.words import duration
 
 TINY = {
     "profile": "tiny", "grid_2d": [24, 24, 8], "grid_3d": [16, 16, 8], "epochs": 2, "first_epochs": 1, "folds": 3,
