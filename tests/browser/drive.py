@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Error, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 COURSE = ROOT / ".venv/bin/python"
@@ -203,12 +203,17 @@ def move(page: Page, cell: Locator) -> list[str]:
     return dead
 
 
+def is_notebooks_own(error: Error) -> bool:
+    """A fault of Notebook 7 itself, on any page: github.com/jupyter/notebook/issues/7862, open in November 2026."""
+    return "reading 'schema'" in error.message and "/notebook_core." in (error.stack or "")
+
+
 def drive(page: Page, path: Path, place: str, address: str, token: str, out: Path, seconds: float) -> list[str]:
     """Open, run and handle one notebook; the faults found."""
     refused: list[str] = []
     shouted: list[str] = []
     page.on("requestfailed", lambda r: refused.append(r.url) if not r.url.startswith((address, "blob:")) else None)
-    page.on("pageerror", lambda e: shouted.append(str(e)))
+    page.on("pageerror", lambda e: None if is_notebooks_own(e) else shouted.append(str(e)))
     page.goto(f"{address}{place.format(path.stem)}{path.name}?token={token}")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=120_000)
     page.wait_for_timeout(3000)
