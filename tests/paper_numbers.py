@@ -64,6 +64,68 @@ def published(study: str, network: str, fold: int = 0) -> dict:
     return json.loads((ROOT / f"results/{study}/runs/{network}-fold{fold}.json").read_text())
 
 
+@cache
+def _workshop(table: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results/workshop" / table)
+
+
+def study(network: str, column: str, largest: bool = False) -> float:
+    """Mean over all women of a score in the workshop study."""
+    t = _workshop("scores.csv")
+    return t[(t.network == network) & (t.largest_component == largest)][column].mean()
+
+
+def verdicts(claim: str) -> tuple[int, ...]:
+    """Of a claim's lines in the workshop study: how many hold, do not hold, cannot be told."""
+    t = _workshop("tables/claims.csv")
+    of_claim = t[t.claim == claim].verdict
+    return tuple((of_claim == verdict).sum() for verdict in ("holds", "does not hold", "cannot be told"))
+
+
+def folds_for(claim: str) -> list[str]:
+    """In how many folds a claim of one line held, and of how many, in the workshop study."""
+    t = _workshop("tables/claims.csv")
+    return t.set_index("claim").loc[claim, "folds > 0"].split(" of ")
+
+
+def study_pp(column: str) -> float:
+    """As :func:`pp_change`, of the same networks in the workshop study."""
+    return 100 * sum(study(r.network, column, True) / study(r.network, column) - 1 for r in TABLE_2) / 4
+
+
+def study_ap(kind: str) -> tuple[float, float]:
+    """The lowest and the highest median AP of Table 3's networks of a kind in the workshop study."""
+    t = _workshop("scores.csv")
+    medians = t[t.network.isin([row.network for row in TABLE_3])].groupby("network").average_precision.median()
+    of_kind = medians[medians.index.str.startswith(kind)]
+    return of_kind.min(), of_kind.max()
+
+
+def significant() -> int:
+    """How many pairs of Table 4 differ in the workshop study."""
+    cells = _workshop("tables/table_4.csv").iloc[:, 1:].stack().dropna()
+    assert len(cells) == len(TABLE_4)
+    return int((~cells.str.startswith("ns ")).sum())
+
+
+def lost_recall() -> tuple[float, float]:
+    """Recall of `2d-f64-l3` in the workshop study without and with PP, in the scan that PP took most from."""
+    t = _workshop("scores.csv")
+    recall = t[t.network == "2d-f64-l3"].pivot(index="participant_id", columns="largest_component", values="recall")
+    return tuple(recall.loc[(recall[True] - recall[False]).idxmin()])
+
+
+def _last_epochs() -> pd.DataFrame:
+    """The last row of each training's history in the workshop study."""
+    return _workshop("histories.csv").groupby(["network", "fold"]).last()
+
+
+def tied_trainings(network: str) -> list[float]:
+    """Of each training of a network the share of femur voxels with one probability, in per cent, from the lowest."""
+    t = _workshop("scores.csv")
+    return sorted(100 * t[(t.network == network) & ~t.largest_component].groupby("fold").tied.mean())
+
+
 def flattered(what: str, kind: str) -> float:
     """Mean Dice by which choosing epoch or threshold on the scored scans was better, of the real hips' networks."""
     chosen = pd.read_csv(ROOT / "results/hips-paper/tables/choices.csv")
@@ -110,7 +172,9 @@ def measured(*cells: str, at: int, table: str = "") -> float:
 
 # the paper's printed tables,
 
-PLAIN_3D, BEST_3D = "3d-f32-l4", "3d-f32-l4-d1.2.4.8"
+PLAIN_2D, BEST_2D = "2d-f64-l4", "2d-f64-l4-d1.2.4.8"
+PLAIN_3D, BEST_3D, AGAIN = "3d-f32-l4", "3d-f32-l4-d1.2.4.8", "3d-f32-l4-s1"
+ABOVE_2 = "A dilation rate above 2 raises AP"
 TABLE_3_NAMES = [row.network for row in TABLE_3]
 DILATED_2D = [n for n in TABLE_3_NAMES if n.startswith("2d") and len(parse_experiment(n).dilation_rates) > 1]
 DILATED_3D = [n for n in TABLE_3_NAMES if n.startswith("3d") and n != PLAIN_3D]
@@ -216,10 +280,13 @@ NUMBERS = {
         max(ap(n)[0] for n in TABLE_3_NAMES if n.startswith("2d")),
     ),
     "C4": lambda: (
-        order(DEEP, "dice"),
-        order(FLAT, "dice"),
-        (scans(DEEP).dice.values > scans(FLAT).dice.values).sum(),
-        len(scans(DEEP)),
+        study(BEST_3D, "dice"),
+        study(BEST_2D, "dice"),
+        *folds_for("3D is ahead of 2D, both without PP"),
+        study("3d-f32-l3", "dice"),
+        study("2d-f64-l3", "dice"),
+        study(PLAIN_3D, "dice"),
+        study(PLAIN_2D, "dice"),
     ),
     "C5": lambda: (
         mean(TABLE_1, "2d-unpadded-f64-l3", "dice"),
@@ -238,28 +305,29 @@ NUMBERS = {
     "C10": lambda: (order(FLAT, "precision", True) - order(FLAT, "precision"),),
     "C11": lambda: (sd(TABLE_3, BEST_3D, "asd_mm"), sd(TABLE_1, BEST_3D, "asd_mm")),
     "C12": lambda: (pp_change("dice"), pp_change("asd_mm")),
-    "C13": lambda: (
-        100 * (order(FLAT, "dice", True) / order(FLAT, "dice") - 1),
-        100 * (order(FLAT, "asd_mm", True) / order(FLAT, "asd_mm") - 1),
-    ),
+    "C13": lambda: (study_pp("dice"), study_pp("asd_mm"), *lost_recall()),
     "C14": lambda: (
-        order(FLAT, "precision"),
-        order(FLAT, "precision", True),
-        order(FLAT, "recall"),
-        order(FLAT, "recall", True),
+        *(
+            sum(study(r.network, score, pp) for r in TABLE_2) / 4
+            for score in ("precision", "recall")
+            for pp in (False, True)
+        ),
     ),
     "C15": lambda: (mean(TABLE_2, "2d-unpadded-f64-l4", "recall") - mean(TABLE_1, "2d-unpadded-f64-l4", "recall"),),
     "C16": lambda: (
-        order(FLAT, "asd_mm"),
-        order(FLAT, "asd_mm", True),
-        order(DEEP, "asd_mm"),
-        order(FLAT, "msd_mm"),
-        order(FLAT, "msd_mm", True),
-        order(DEEP, "msd_mm"),
+        study(PLAIN_2D, "asd_mm"),
+        study(PLAIN_2D, "asd_mm", True),
+        study(PLAIN_3D, "asd_mm"),
+        study(PLAIN_2D, "msd_mm"),
+        study(PLAIN_2D, "msd_mm", True),
+        study(PLAIN_3D, "msd_mm"),
     ),
     "C17": lambda: (
-        order(FLAT, "precision", True),
-        order(DEEP, "precision"),
+        study(BEST_2D, "precision", True),
+        study(BEST_3D, "precision"),
+        study(BEST_2D, "dice", True),
+        study(BEST_3D, "dice"),
+        *folds_for("2D with PP is ahead of 3D without"),
         order(FLAT, "dice", True),
         order(DEEP, "dice"),
     ),
@@ -275,10 +343,12 @@ NUMBERS = {
         else None,
     ),
     "C20": lambda: (
+        study(BEST_2D, "dice"),
+        study(PLAIN_2D, "dice"),
+        study(BEST_3D, "dice"),
+        study(PLAIN_3D, "dice"),
         order(DILATED, "dice"),
         order(DEEP, "dice"),
-        field(DEEP),
-        record("synthetic/method_order/3d-f8-l3")["profile"]["grid_3d"][0],
     ),
     "C21": lambda: (
         max(r.mean[0] for r in TABLE_3 if r.network.startswith("3d")),
@@ -293,15 +363,41 @@ NUMBERS = {
         sum(s in ("**", "***") for (a, b), s in TABLE_4.items() if a.startswith("2d") and b in DILATED_3D),
         0.01,
     ),
+    "C23": lambda: (
+        *verdicts(ABOVE_2),
+        *verdicts("All four rates help most"),
+        *verdicts("3D, dilated, has a higher AP than 2D"),
+        len(TABLE_4),
+        significant(),
+        study(PLAIN_3D, "average_precision") - study(AGAIN, "average_precision"),
+        study(PLAIN_3D, "dice") - study(AGAIN, "dice"),
+        tied_trainings(AGAIN)[1],
+        tied_trainings(AGAIN)[-1],
+        max(tied_trainings(AGAIN)[0], *tied_trainings(PLAIN_3D)),
+    ),
+    "C24": lambda: (
+        *(n for n in verdicts("More layers do better") if n),
+        study("2d-unpadded-f64-l3", "dice"),
+        study("2d-unpadded-f64-l4", "dice"),
+        *(n for n in verdicts("More maps do better") if n),
+    ),
     "T1": lambda: (sum(r.network.startswith("2d") for r in TABLE_1), len(TABLE_1[0].mean)),
     "T2": lambda: (
         max(
             abs(r.mean[0] - 2 * r.mean[1] * r.mean[2] / (r.mean[1] + r.mean[2])) for r in (*TABLE_1, *TABLE_2, *TABLE_3)
         ),
     ),
+    "T3": lambda: (
+        study("2d-f64-l4", "dice"),
+        study("2d-unpadded-f64-l4", "dice"),
+        study("2d-f64-l3", "dice"),
+        study("2d-unpadded-f64-l3", "dice"),
+        *(n for n in verdicts("Padding does better") if n),
+    ),
     "T4": lambda: (sd(TABLE_2, "2d-f64-l4", "asd_mm"), mean(TABLE_2, "2d-f64-l4", "asd_mm")),
     "T5": lambda: (sd(TABLE_3, PLAIN_3D, "msd_mm"), sd(TABLE_3, BEST_3D, "msd_mm")),
     "T6": lambda: (sd(TABLE_3, "2d-f64-l4", "msd_mm"), sd(TABLE_1, "2d-f64-l4", "msd_mm")),
+    "T7": lambda: (*study_ap("3d"), *study_ap("2d")),
     "T8": lambda: (len(TABLE_4), list(TABLE_4.values()).count("ns")),
     "T9": lambda: (len(TABLE_4), next(n for n in range(1, 40) if len(TABLE_4) * 2 / 2**n < 0.05), 0.05),
     "T10": lambda: (
@@ -318,24 +414,28 @@ NUMBERS = {
         (scans(FLAT, True).asd_mm.values < scans(FLAT).asd_mm.values).sum(),
         len(scans(FLAT)),
     ),
+    "F5": lambda: (*(study(f"{n}-l{levels}", "msd_mm") for levels in (4, 3) for n in ("2d-f64", "2d-unpadded-f64")),),
     "F6": lambda: (
         order(DILATED, "dice", scan=CYST) - order(DEEP, "dice", scan=CYST),
         order(DILATED, "dice", scan=FOLDED) - order(DEEP, "dice", scan=FOLDED),
     ),
     "F7": lambda: (*(n // 2**4 for n in PAPER.grid_3d), 32 * 2**4, *PAPER.grid_3d, weights(PLAIN_3D)),
-    "F8": lambda: (
-        sum(h.loss.iloc[-1] < h.val_loss.iloc[-1] for h in HISTORIES),
-        len(HISTORIES),
-        *(float(h[c].iloc[-1]) for h in HISTORIES for c in ("loss", "val_loss")),
-    ),
+    "F8": lambda: ((_last_epochs().loss < _last_epochs().val_loss).sum(), len(_last_epochs())),
     "F9": lambda: (*(float(history(f"{LETTER}-fold{k}")[c].iloc[-1]) for k in range(4) for c in ("loss", "val_loss")),),
-    "F10": lambda: (*(record("synthetic/method_order/" + n)["epochs_trained"] for n in (FLAT, DEEP, DILATED)),),
+    "F10": lambda: (
+        (_last_epochs().epoch + 1).min(),
+        (_last_epochs().epoch + 1).max(),
+        (_last_epochs().epoch + 1 == 20).sum(),
+        len(_last_epochs()),
+        published("workshop", PLAIN_2D)["profile"]["epochs"],
+        *(record("synthetic/method_order/" + n)["epochs_trained"] for n in (FLAT, DEEP, DILATED)),
+    ),
     "S1": lambda: (order(FLAT, "dice", True), order(FLAT, "msd_mm", True)),
     "S2": lambda: (
-        order(DEEP, "dice", True) - order(DEEP, "dice"),
-        order(DILATED, "dice", True) - order(DILATED, "dice"),
-        order(DILATED, "msd_mm"),
-        order(DILATED, "msd_mm", True),
+        study(PLAIN_3D, "dice", True) - study(PLAIN_3D, "dice"),
+        study("3d-f16-l3", "dice", True) - study("3d-f16-l3", "dice"),
+        study("3d-f16-l3", "msd_mm"),
+        study("3d-f16-l3", "msd_mm", True),
     ),
     "S3": lambda: (
         8,
@@ -384,7 +484,7 @@ NUMBERS = {
         measured("`3d-f32-l4`", "training step", "femur_lib", at=3),
         measured("`3d-f32-l4`", "training step", "femur_lib", at=6),
     ),
-    "D5": lambda: (order(FLAT, "asd_mm"), order(DEEP, "asd_mm")),
+    "D5": lambda: (study(PLAIN_2D, "asd_mm"), study(PLAIN_3D, "asd_mm"), study(BEST_2D, "asd_mm")),
     "D7": lambda: (
         *PAPER.grid_2d,
         work(PLAIN_3D, 512, 512, 48),
@@ -406,7 +506,7 @@ NUMBERS = {
         field("2d-f64-l4-d1.2.4.8"),
         PAPER.grid_2d[0],
     ),
-    "D11": lambda: (order(DILATED, "dice"), order(DEEP, "dice")),
+    "D11": lambda: (verdicts(ABOVE_2)[2], sum(verdicts(ABOVE_2))),
     "D12": lambda: (weights(PLAIN_3D), weights(BEST_3D)),
     "D15": lambda: (
         700,
@@ -420,12 +520,11 @@ NUMBERS = {
     "D22": lambda: (hips(OURS).dice.mean(), hips(LETTER).dice.mean()),
     "D23": lambda: (hips("hips/voxels").dice.mean(), hips(OURS).dice.mean()),
     "D24": lambda: (
-        order(DEEP, "dice"),
-        order(FLAT, "dice"),
-        order(FLAT, "dice", True),
-        order(FLAT, "dice"),
-        order(DILATED, "dice"),
-        order(DEEP, "dice"),
+        study(PLAIN_2D, "dice", True) - study(PLAIN_2D, "dice"),
+        study(BEST_2D, "dice") - study(PLAIN_2D, "dice"),
+        study(BEST_3D, "dice") - study(PLAIN_3D, "dice"),
+        study(BEST_3D, "dice"),
+        study(BEST_2D, "dice"),
     ),
     "N1": lambda: (64 * 2**4,),
     "N2": lambda: (

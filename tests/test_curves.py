@@ -127,6 +127,14 @@ def test_average_precision_by_hand():
     assert histogram_of(SMALL).average_precision() == pytest.approx((1 + 1 + 3 / 4) / 3)
 
 
+def test_three_of_four_femur_voxels_tied_leave_the_curve_without_points_between_them():
+    histogram = ProbabilityHistogram()
+    histogram.add(np.array([1, 1, 1, 1, 0, 0]), np.array([0.9, 0.9, 0.9, 0.3, 0.9, 0.1]))
+    assert histogram.tied() == 0.75
+    assert histogram.average_precision() == pytest.approx(0.75 * 3 / 4 + 0.25 * 4 / 5)
+    assert ProbabilityHistogram().tied() == 0
+
+
 def test_area_under_the_roc_curve_by_hand():
     # Of the 6 pairs of femur and background, 5 are in the right order.
     assert histogram_of(SMALL).roc()[2] == pytest.approx(5 / 6)

@@ -7,7 +7,9 @@ import json
 import re
 
 import pytest
-from paper_numbers import DEEP, DILATED, FLAT, NUMBERS, OURS, ROOT, hips, record
+from paper_numbers import DEEP, DILATED, FLAT, NUMBERS, OURS, ROOT, hips, published, record
+
+from femur_lib.paper import NETWORKS
 
 TEXT = (ROOT / "PAPER.md").read_text()
 TAGS = (
@@ -102,5 +104,9 @@ def test_how_far_the_runs_reach_is_what_their_records_say():
     runs = [record(f"synthetic/method_order/{n}") for n in (FLAT, DEEP, DILATED)]
     trained, scored = ({len(run[part]) for run in runs} for part in ("training", "validation"))
     patients = {name[:-1] for name in hips(OURS).participant_id}
-    computed = [runs[0]["profile"]["seed"], *trained, *scored, len(hips(OURS)), len(patients)]
+    study = published("workshop", "2d-f64-l4")
+    women = len(study["training"]) + len(study["validation"])
+    trainings = len(list((ROOT / "results/workshop/runs").glob("*.json")))
+    of_study = [len(NETWORKS), trainings, women, study["profile"]["epochs"]]
+    computed = [runs[0]["profile"]["seed"], *trained, *scored, *of_study, len(hips(OURS)), len(patients)]
     assert numbers(paragraph) == [str(n) for n in computed]

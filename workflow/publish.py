@@ -3,8 +3,9 @@
     python workflow/publish.py workshop results/workshop [--cohort COHORT] [--runs RUNS]
 
 writes into a new folder: ``scores.csv`` (one row a scan, network, and mask without or with its largest component
-alone; with the average precision), ``histories.csv`` (one row an epoch), ``times.csv`` (what Snakefile's ``benchmark``
-measured of each training), ``runs/`` (each ``run.json``), ``tables/`` and ``figures/`` (those of notebook 06).
+alone; with the average precision and ``ProbabilityHistogram.tied``), ``histories.csv`` (one row an epoch),
+``times.csv`` (what Snakefile's ``benchmark`` measured of each training), ``runs/`` (each ``run.json``), ``tables/`` and
+``figures/`` (those of notebook 06).
 """
 
 import femur_lib.quiet  # noqa: F401  first: TensorFlow without its start-up messages
@@ -24,10 +25,13 @@ from femur_lib.study import Job, plan
 
 
 def scores(job: Job) -> pd.DataFrame:
-    """Of one training: components.csv and each scan's average precision."""
+    """Of one training: components.csv, and each scan's average precision and share of tied voxels."""
     evaluation = read_evaluation(job.folder)
-    precision = {name: histogram.average_precision() for name, histogram in evaluation.curves.items()}
-    return evaluation.components.assign(average_precision=evaluation.components.participant_id.map(precision))
+    curves = evaluation.components.participant_id.map(evaluation.curves)
+    return evaluation.components.assign(
+        average_precision=[histogram.average_precision() for histogram in curves],
+        tied=[histogram.tied() for histogram in curves],
+    )
 
 
 def gathered(jobs: Iterable[Job], read) -> pd.DataFrame:

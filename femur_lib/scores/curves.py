@@ -74,6 +74,14 @@ class ProbabilityHistogram:
         precision, recall, _ = self.precision_recall()
         return float(-np.sum(np.diff(np.append(recall, 0)) * precision))
 
+    def tied(self) -> float:
+        """The largest share of femur voxels that have one probability (that lie in one bin); 0 without a femur.
+
+        Between them the precision-recall curve has no point. A network whose last maps are all zero inside the femur
+        ties nearly all of it: its average precision is low, whatever its masks are like.
+        """
+        return float(self.femur.max() / max(1, self.femur.sum()))
+
     def roc(self) -> tuple[np.ndarray, np.ndarray, float]:
         """False positive rate, true positive rate and the area under that curve."""
         false_positive, true_positive, _ = self._roc()
