@@ -14,6 +14,8 @@ import nbformat
 import psutil
 import pytest
 
+from femur_lib.experiments import load_profile
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TAKES = {"profile", "cohort", "runs"}  # every notebook; some take more
@@ -142,6 +144,18 @@ def test_it_runs_from_another_folder(path, runs, tmp_path, measures):
     seconds = round(executed["metadata"]["papermill"]["duration"])
     found = {"seconds": seconds, "peak_gb": f"{gigabytes:.1f}", "output_mb": f"{megabytes:.1f}"}
     measures[path.stem] = {"notebook": path.stem, **found}
+
+
+@pytest.mark.notebook
+def test_the_tables_of_one_network_alone_are_made(runs, tmp_path):
+    out, network = tmp_path / "out.ipynb", load_profile("quick").experiments[-1]
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS[6]), str(out), "--no-progress-bar"]
+    given = {"runs": runs, "networks": network, "out": tmp_path / "tables"}
+    command += [word for name, value in given.items() for word in ("-p", name, str(value))]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert (tmp_path / "tables" / "claims.csv").read_text().startswith("claim,networks")
+    assert network in (tmp_path / "tables" / "table_4.csv").read_text()
 
 
 def measured() -> dict[str, dict]:
