@@ -175,7 +175,7 @@ def _snakemake(study: Plan, snakefile: Path, options: Sequence[str], progress: C
             raise
     study = _say_news(study, news, started, progress)
     if process.returncode:
-        raise DataError(log, _failures(log), "none", "Mend the cause, and start again: the study goes on.")
+        raise DataError(log, _failures(log), "no failure", "Mend the cause, and start again: the study goes on.")
 
 
 def _failures(log: Path) -> str:
@@ -188,7 +188,7 @@ def _failures(log: Path) -> str:
             continue
         errors = (o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error")
         found += [f"{path.name}: {e['ename']}: {e['evalue']}" for e in errors]
-    found += dict.fromkeys(re.findall(r"^ +message: (.+)$", said, re.MULTILINE))
+    found += dict.fromkeys(re.findall(r"^ +message: (?!None$)(.+)$", said, re.MULTILINE))
     return "; ".join(found) or "a failure of Snakemake, told there"
 
 

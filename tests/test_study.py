@@ -272,7 +272,7 @@ def test_a_job_that_failed_is_named_with_its_error(tmp_path):
     error = {"output_type": "error", "ename": "DataError", "evalue": "a scan that is too small", "traceback": []}
     notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "outputs": [error]}]}))
     log = tmp_path / "snakemake.log"
-    log.write_text(f"Error in rule train:\n    jobid: 3\n    log: {notebook} (check log file(s) for error details)\n")
+    log.write_text(f"Error in rule train:\n    message: None\n    jobid: 3\n    log: {notebook} (check log file(s))\n")
     assert study_runner._failures(log) == "one.ipynb: DataError: a scan that is too small"
     notebook.write_text("")  # made by Snakemake before the job began
     log.write_text(f"Error in rule train:\n    message: sbatch: no such partition\n    log: {notebook} (check)\n")
