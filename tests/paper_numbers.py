@@ -55,6 +55,12 @@ def hips(arm: str, which: str = "0123") -> pd.DataFrame:
     return pd.concat([scores(f"{arm}-fold{k}") for k in which if (ROOT / f"results/{arm}-fold{k}").is_dir()])
 
 
+def by_patient(arm: str, other: str) -> pd.Series:
+    """Dice of an arm of the ingredients less that of another, on real hips, averaged over a patient's two."""
+    one, two = (hips(f"hips/ingredients/{name}").set_index("participant_id").dice for name in (arm, other))
+    return (one - two).groupby(one.index.str[:-1]).mean()
+
+
 def record(run: str) -> dict:
     return json.loads((ROOT / "results" / run / "run.json").read_text())
 
@@ -456,6 +462,12 @@ NUMBERS = {
         order(FLAT, "dice", True, CYST) - order(FLAT, "dice", True),
         order(DEEP, "dice", scan=CYST) - order(DEEP, "dice"),
     ),
+    "S9": lambda: (
+        by_patient("Eq-1-with-border-weights", "loss-of-Eq-1").mean(),
+        (by_patient("Eq-1-with-border-weights", "loss-of-Eq-1") > 0).sum(),
+        len(by_patient("Eq-1-with-border-weights", "loss-of-Eq-1")),
+        by_patient("another-seed", "half-length").mean(),
+    ),
     "E1": lambda: (
         *(measured(f"`{n}`", at=1, table="min an epoch") for n in ("2d-unpadded-f32-l4", "2d-f32-l4", "3d-f32-l4")),
     ),
@@ -540,6 +552,10 @@ NUMBERS = {
         4,
         8,
         *(field(n) for n in ("3d-f32-l4", "3d-f32-l4-d1.2", "3d-f32-l4-d1.4", "3d-f32-l4-d1.8")),
+    ),
+    "N6": lambda: (
+        hips("hips/ingredients/flips-alone").dice.mean(),
+        hips("hips/ingredients/no-augmentation").dice.mean(),
     ),
     "N7": lambda: (2 ** (18 / 2),),
     "N9": lambda: (2, 2, 2),

@@ -38,6 +38,19 @@ def test_each_ingredient_s_table_is_what_the_scores_give(real_hips):
     assert shown["interval"].tolist()[1:] == effects.interval.tolist()
 
 
+def test_what_is_said_of_border_weights_and_of_bfloat16_is_what_the_scores_give(real_hips):
+    def dice(folders: str) -> pd.Series:
+        scores = pd.concat([pd.read_csv(path) for path in sorted(RECORDS.glob(f"{folders}/scores.csv"))])
+        return scores.set_index("participant_id").dice
+
+    border = dice("ingredients/Eq-1-with-border-weights-fold?") - dice("ingredients/loss-of-Eq-1-fold?")
+    again = pd.read_csv(ROOT / "results/hips-ours/scores.csv").query("not largest_component")
+    bfloat16 = again.set_index("participant_id").dice - dice("3d-f8-l4-a2-gn-fold?")
+    text = " ".join(TEXT.split())
+    assert f"{border.mean():+.4f} over Eq. 1 without" in text
+    assert f"ours at its full length by {bfloat16.mean():+.4f}" in text
+
+
 def test_ours_trained_again_gave_what_readme_says():
     scores = pd.read_csv(ROOT / "results" / "hips-ours" / "scores.csv").query("not largest_component")
     assert scores.participant_id.nunique() == len(scores) == 32
