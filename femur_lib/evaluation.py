@@ -133,7 +133,8 @@ def choices(runs: Sequence[str | os.PathLike]) -> pd.DataFrame:
     Returns:
         One row a fold: fold; epoch, epoch_by_others, and the validation Dice at both (on the network's grid);
         threshold, threshold_by_others (each from the mean precision-recall curve), and the mean Dice over scans at both
-        (on the scans' grid, all components).
+        (on the scans' grid, all components); youden, the threshold of Youden's index on the fold's scans together,
+        which the paper names as another choice, and the mean Dice there.
 
     Raises:
         DataError: a run has not been evaluated, or two are of one fold or of different networks.
@@ -153,6 +154,7 @@ def choices(runs: Sequence[str | os.PathLike]) -> pd.DataFrame:
         dice = pd.read_csv(folder / "history.csv").val_dice
         others = min(int(np.median(epochs[:i] + epochs[i + 1 :])), len(dice) - 1)
         own = mean_curve_threshold(list(curves[i].values()))
+        youden = sum(curves[i].values(), ProbabilityHistogram()).youden_threshold()
         rows.append(
             {
                 "fold": fold,
@@ -166,6 +168,8 @@ def choices(runs: Sequence[str | os.PathLike]) -> pd.DataFrame:
                 "dice_at_threshold_by_others": float(
                     np.mean([dice_at(h, by_others[fold]) for h in curves[i].values()])
                 ),
+                "youden": youden,
+                "dice_at_youden": float(np.mean([dice_at(h, youden) for h in curves[i].values()])),
             }
         )
     return pd.DataFrame(rows).sort_values("fold", ignore_index=True)

@@ -107,6 +107,14 @@ def study_ap(kind: str) -> tuple[float, float]:
     return of_kind.min(), of_kind.max()
 
 
+def youden() -> tuple[float, ...]:
+    """Networks in the workshop study; Dice that Youden's index costs; its thresholds, and those of the paper's rule."""
+    chosen = _workshop("tables/choices.csv")
+    of_network = chosen.assign(cost=chosen.dice_at_threshold - chosen.dice_at_youden).groupby("network")
+    means = of_network[["cost", "youden", "threshold"]].mean()
+    return len(means), *(end for column in means for end in (means[column].min(), means[column].max()))
+
+
 def significant() -> int:
     """How many pairs of Table 4 differ in the workshop study."""
     cells = _workshop("tables/table_4.csv").iloc[:, 1:].stack().dropna()
@@ -307,6 +315,7 @@ NUMBERS = {
         hips(OURS, "0").dice.mean(),
     ),
     "C7": lambda: (*(record("synthetic/method_order/" + n)["threshold"] for n in (FLAT, DEEP, DILATED)),),
+    "C8": youden,
     "C9": lambda: (order(FLAT, "precision"), order(FLAT, "recall"), order(DEEP, "precision"), order(DEEP, "recall")),
     "C10": lambda: (order(FLAT, "precision", True) - order(FLAT, "precision"),),
     "C11": lambda: (sd(TABLE_3, BEST_3D, "asd_mm"), sd(TABLE_1, BEST_3D, "asd_mm")),

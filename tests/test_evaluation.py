@@ -144,6 +144,17 @@ def test_each_fold_s_choices_beside_those_of_the_others(three_folds):
     assert optimism(found)["epoch"] == pytest.approx((0 + 0.6 + 0.1) / 3)
 
 
+def test_youden_s_index_takes_false_positives_of_plentiful_background(tmp_path):
+    truth = [1, 1] + [0] * 400
+    p = [0.9, 0.6] + [0.7] * 3 + [0.1] * 397
+    runs = [made_up_run(tmp_path / f"r{k}", k, [0.5], {f"s{k}": histogram_of(truth, p)}) for k in range(2)]
+    found = choices(runs)
+    assert (found.threshold > 0.69).all()  # precision 1, recall 1/2
+    assert (found.youden < 0.61).all()  # recall 1, false positive rate 3/400
+    assert found.dice_at_threshold.tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert found.dice_at_youden.tolist() == pytest.approx([4 / 7, 4 / 7])
+
+
 def test_the_kept_epoch_is_the_best_of_what_was_watched(three_folds):
     assert [kept_epoch(folder) for folder in three_folds] == [2, 3, 1]
 
