@@ -29,6 +29,7 @@ from femur_lib.study import Plan, describe, left, look_at, plan, prepare
 from femur_lib.words import duration
 
 LOOK_SECONDS = 2  # between two looks at what has been finished
+ROUNDS = 5  # in which what others, who lived on, have left can be taken up
 ENDING_SECONDS = 20  # that Snakemake has to end its jobs
 
 
@@ -77,8 +78,16 @@ def run_study(
         ) from None
     try:
         claim(study.folder / "of", {"cohort": study.cohort})  # the profile is compared run by run
-        prepare(plan(profile, cohort, runs), progress)
-        _snakemake(plan(profile, cohort, runs), snakefile, options, progress)
+        for _ in range(ROUNDS):
+            prepare(plan(profile, cohort, runs), progress)
+            _snakemake(plan(profile, cohort, runs), snakefile, options, progress)
+            done = plan(profile, cohort, runs)
+            if not done.tables.is_file() or all(job.state == "finished" for job in done.jobs):
+                break
+            # The Snakemake of a study that was killed had lived on, and made the tables while this one began: the new
+            # Snakemake saw them and took the work for done.
+        else:
+            raise DataError(study.runs, "trainings that others undo", "nobody else at work", "Start again later.")
     finally:
         lock.release()
     return study.tables

@@ -26,7 +26,7 @@ train(read_cohort(sys.argv[1]), sys.argv[2], "3d-f2-l2", load_profile(sys.argv[3
       progress=lambda line: print(line, flush=True))
 """
 PROFILE = {
-    "profile": "tiny", "grid_3d": (24, 24, 8), "epochs": 60, "first_epochs": 60, "folds": 2, "learning_rate": 1e-3,
+    "profile": "tiny", "grid_3d": (24, 24, 8), "epochs": 120, "first_epochs": 120, "folds": 2, "learning_rate": 1e-3,
     "deterministic": True,
 }  # fmt: skip
 

@@ -267,6 +267,32 @@ def test_asked_to_end_it_ends_what_it_started(copied, tmp_path, interrupts):
         os.kill(int(started.read_text()), 0)
 
 
+@pytest.mark.parametrize(("enough", "rounds"), [(2, 2), (99, study_runner.ROUNDS)])
+def test_a_snakemake_that_found_nothing_to_do_is_asked_again_while_trainings_are_missing(
+    tmp_path, monkeypatch, enough, rounds
+):
+    asked: list[int] = []
+
+    def plan_after(*args, **kwargs):
+        study = plan(*args, **kwargs)
+        if len(asked) < enough:
+            return study
+        return replace(study, jobs=tuple(replace(job, state="finished") for job in study.jobs))
+
+    def tables_of_another(study, *_):
+        asked.append(1)
+        study.tables.touch()
+
+    monkeypatch.setattr(study_runner, "plan", plan_after)
+    monkeypatch.setattr(study_runner, "_snakemake", tables_of_another)
+    if enough == rounds:
+        run_study("quick", runs=str(tmp_path / "runs"))
+    else:
+        with pytest.raises(DataError, match="others undo"):
+            run_study("quick", runs=str(tmp_path / "runs"))
+    assert len(asked) == rounds
+
+
 def test_a_job_that_failed_is_named_with_its_error(tmp_path):
     notebook = tmp_path / "one.ipynb"
     error = {"output_type": "error", "ename": "DataError", "evalue": "a scan that is too small", "traceback": []}
