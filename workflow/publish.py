@@ -27,11 +27,11 @@ from femur_lib.study import Job, plan
 def scores(job: Job) -> pd.DataFrame:
     """Of one training: components.csv, and each scan's average precision and share of tied voxels."""
     evaluation = read_evaluation(job.folder)
-    curves = evaluation.components.participant_id.map(evaluation.curves)
-    return evaluation.components.assign(
-        average_precision=[histogram.average_precision() for histogram in curves],
-        tied=[histogram.tied() for histogram in curves],
-    )
+    of_scan = {
+        name: {"average_precision": histogram.average_precision(), "tied": histogram.tied()}
+        for name, histogram in evaluation.curves.items()
+    }
+    return evaluation.components.join(pd.DataFrame.from_dict(of_scan, orient="index"), on="participant_id")
 
 
 def gathered(jobs: Iterable[Job], read) -> pd.DataFrame:
