@@ -3,6 +3,7 @@
 # make oracles  install PyTorch, MONAI, MedPy and surface-distance, and compare networks and scores with theirs
 # make slow   what takes minutes for one question: a training killed twenty times, a study five times
 # make measure  execute every notebook on a quiet machine and write results/notebooks.csv (README.md shows it)
+# make documents  fill the numbers of results/ into README.md and PAPER.md (documents/)
 # make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept
 # make lab    set up, write the exercises, open JupyterLab
 # make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
@@ -20,7 +21,7 @@ PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test unit measure slow oracles exercises lab slides lock clean
+.PHONY: setup run test unit measure slow oracles documents exercises lab slides lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -58,6 +59,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest
 
 unit: $(READY)
@@ -74,7 +76,10 @@ slow: $(READY)
 oracles: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 monai==1.6.1 medpy==0.5.2 \
 	  surface-distance==0.1
-	$(BIN)/pytest tests/test_parity.py tests/test_score_oracles.py
+	$(BIN)/pytest tests/test_unet_parity.py tests/metrics/test_oracles.py
+
+documents: $(READY)
+	$(BIN)/python documents/render.py
 
 exercises: $(READY)
 	$(BIN)/python teaching/build_exercises.py

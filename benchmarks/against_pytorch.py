@@ -1,12 +1,13 @@
-"""The paper's 3D networks here and in PyTorch: seconds, arithmetic rate, memory.
+"""The paper's 3D networks here and in PyTorch: seconds, operations a second, and memory.
 
-    python benchmarks/against_pytorch.py [--size 256 256 48] [--steps 2] [--rounds 1] [--experiments 3d-f32-l3 ...]
+    python benchmarks/against_pytorch.py [--size 256 256 48] [--steps 2] [--rounds 1] [--networks 3d-f32-l3 ...]
 
-Needs PyTorch (``make oracles``). The peer is tests/pytorch_unet.py, which tests/test_parity.py holds to the same
-output. PyTorch is given every memory format, and half precision where the CPU has instructions for it; its best
-setting counts. Every measurement is a process of its own; settings take turns; a first step is not counted; medians.
-The rate counts two operations a multiplication of the convolutions (femur_lib.costs), three times that for training,
-and is compared with the best of a large matrix product and one large 3D convolution in the same framework.
+Needs PyTorch (``make oracles``). The peer is tests/pytorch_unet.py; tests/test_unet_parity.py checks that it gives the
+same output as ours. PyTorch may use every memory format, and half precision where the CPU has instructions for it; its
+best setting counts. Every measurement is a process of its own, the settings take turns, the first step is not counted,
+and the table shows medians. The rate counts two operations for each multiplication of the convolutions
+(femur_lib.architecture), and three times as many for training. It is compared with the best rate that a large matrix
+product and a large 3D convolution reach in the same framework.
 """
 
 import argparse
@@ -16,21 +17,21 @@ from pathlib import Path
 
 from measuring import answered, example, in_a_fresh_process, our_step, timed
 
-from femur_lib.costs import peak_bytes
+from femur_lib._runtime.machine import peak_bytes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the peer
 
 
-def theirs(experiment: str, size: tuple[int, ...], task: str, precision: str, channels_last: bool):
-    """The same in PyTorch, by torch.nn and torch.optim alone."""
+def theirs(network: str, size: tuple[int, ...], task: str, precision: str, channels_last: bool):
+    """The same in PyTorch, with nothing but torch.nn and torch.optim."""
     import numpy as np
     import torch
     from pytorch_unet import UNet
 
-    from femur_lib.experiments import parse_experiment
+    from femur_lib.architecture import parse_network
 
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-    model = UNet(parse_experiment(experiment)).to(memory_format=layout)
+    model = UNet(parse_network(network)).to(memory_format=layout)
     x, y = example(size)
     images = torch.from_numpy(x).movedim(-1, 1).contiguous(memory_format=layout)
     masks = torch.from_numpy(y.astype(np.int64))
@@ -57,7 +58,7 @@ def theirs(experiment: str, size: tuple[int, ...], task: str, precision: str, ch
 
 
 def best_rate(framework: str) -> float:
-    """Billion operations a second of the better of a matrix product and a 3D convolution, both large."""
+    """Billion operations a second of a large matrix product or a large 3D convolution, whichever is faster."""
     n, maps, side = 3000, 64, (96, 96, 24)
     if framework == "ours":
         import tensorflow as tf
@@ -76,18 +77,18 @@ def best_rate(framework: str) -> float:
 
 
 def measure(request: dict) -> dict:
-    """In a process of its own: what :func:`main` asks for."""
+    """Measure what :func:`main` asks for, in a process of its own."""
     if request["task"] == "rate":
         return {"rate": best_rate(request["framework"])}
-    common = request["experiment"], tuple(request["size"]), request["task"], request["precision"]
+    common = request["network"], tuple(request["size"]), request["task"], request["precision"]
     step = our_step(*common) if request["framework"] == "ours" else theirs(*common, request["channels_last"])
     seconds = timed(step, request["steps"])
     return {"seconds": seconds, "memory": peak_bytes()}
 
 
 def settings() -> list[tuple[str, dict]]:
-    """What is compared: the library as it is, and PyTorch in every way that could be its best."""
-    from femur_lib.precision import cpu_bfloat16
+    """What is compared: our library as it is, and PyTorch in every setting that could be its best."""
+    from femur_lib._runtime.machine import cpu_bfloat16
 
     half = cpu_bfloat16()
     chosen = [("femur_lib, auto", {"framework": "ours", "precision": "auto"})]
@@ -106,10 +107,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=3, default=[256, 256, 48])
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--experiments", nargs="+", default=["3d-f32-l3", "3d-f32-l4", "3d-f32-l4-d1.2.4.8"])
+    parser.add_argument("--networks", nargs="+", default=["3d-f32-l3", "3d-f32-l4", "3d-f32-l4-d1.2.4.8"])
     a = parser.parse_args()
-    from femur_lib.costs import cost
-    from femur_lib.experiments import parse_experiment
+    from femur_lib.architecture import cost, parse_network
 
     rates = {
         f: max(in_a_fresh_process(__file__, {"task": "rate", "framework": f})["rate"] for _ in range(2))
@@ -118,13 +118,13 @@ def main() -> None:
     print(f"best rate: TensorFlow {rates['ours']:.0f}, PyTorch {rates['theirs']:.0f} billion operations a second")
     print(f"{'x'.join(map(str, a.size))}, {a.rounds} rounds of {a.steps} steps; ratio to femur_lib\n")
     print(f"{'network':22}{'task':11}{'setting':33}{'s':>7}{'ratio':>7}{'Gop/s':>7}{'of best':>9}{'GB':>6}   all")
-    for experiment in a.experiments:
-        operations = 2 * cost(parse_experiment(experiment), tuple(a.size)).multiplications / 1e9
+    for network in a.networks:
+        operations = 2 * cost(parse_network(network), tuple(a.size)).multiplications / 1e9
         for task, times in (("inference", 1), ("training", 3)):
             found: dict[str, list[dict]] = {}
             for _ in range(a.rounds):
                 for name, setting in settings():
-                    request = {"task": task, "experiment": experiment, "size": a.size, "steps": a.steps, **setting}
+                    request = {"task": task, "network": network, "size": a.size, "steps": a.steps, **setting}
                     found.setdefault(name, []).append(in_a_fresh_process(__file__, request))
             base = None
             for name, setting in settings():
@@ -134,7 +134,7 @@ def main() -> None:
                 rate = times * operations / median
                 memory = max(one["memory"] for one in found[name]) / 1e9
                 print(
-                    f"{experiment:22}{task:11}{name:33}{median:7.2f}{median / base:7.2f}{rate:7.0f}"
+                    f"{network:22}{task:11}{name:33}{median:7.2f}{median / base:7.2f}{rate:7.0f}"
                     f"{rate / rates[setting['framework']]:9.0%}{memory:6.1f}   {' '.join(f'{s:.2f}' for s in seconds)}",
                     flush=True,
                 )

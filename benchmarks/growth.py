@@ -2,8 +2,9 @@
 
     python benchmarks/growth.py OUT [--steps 3]
 
-Writes OUT/growth.csv and OUT/growth.png. One setting changes at a time, from 128 x 128 x 24 voxels, 16 maps, 3 levels;
-float32, batch 1. Every measurement is a process of its own. Dashed: the least memory by femur_lib.costs.
+Writes OUT/growth.csv and OUT/growth.png. One setting changes at a time, starting from 128 x 128 x 24 voxels, 16 maps
+and 3 levels, in float32 and with batch size 1. Every measurement is a process of its own. The dashed lines show the
+least memory, as femur_lib.architecture computes it.
 """
 
 import argparse
@@ -48,14 +49,13 @@ def main() -> None:
 
 
 def measured(s: dict[str, int], task: str, steps: int) -> dict[str, float]:
-    """Seconds, gigabytes, and the least gigabytes by arithmetic."""
-    from femur_lib.costs import cost
-    from femur_lib.experiments import parse_experiment
+    """Seconds, gigabytes, and the least gigabytes, as computed."""
+    from femur_lib.architecture import cost, parse_network
 
-    experiment, size = f"3d-f{s['maps']}-l{s['levels']}", (s["side"], s["side"], s["slices"])
-    request = {"experiment": experiment, "size": size, "task": task, "steps": steps, "precision": "float32"}
+    network, size = f"3d-f{s['maps']}-l{s['levels']}", (s["side"], s["side"], s["slices"])
+    request = {"network": network, "size": size, "task": task, "steps": steps, "precision": "float32"}
     found = in_a_fresh_process(__file__, request)
-    c = cost(parse_experiment(experiment), size)
+    c = cost(parse_network(network), size)
     least = c.training_bytes() if task == "training" else c.inference_bytes()
     return {"seconds": found["seconds"], "gigabytes": found["memory"] / 1e9, "least_gigabytes": least / 1e9}
 
@@ -78,7 +78,7 @@ def draw(table, path: Path) -> None:
         for ax in axes[:, column]:
             ax.axvline(BASE[varied], color="0.8", zorder=0)
             ax.grid(axis="y", alpha=0.3)
-    for row in (0, 1):  # only now: a limit ends the search for one that holds all columns
+    for row in (0, 1):  # last, because a fixed limit no longer grows with the other columns
         axes[row, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("seconds")
     axes[1, 0].set_ylabel("memory of the process [GB]")

@@ -1,4 +1,6 @@
-"""What the benchmarks of networks share: one measurement a process, so that memory is its own and nothing is warm."""
+"""What the benchmarks of networks share. Each measurement is a process of its own, so that none inherits another's
+memory or warm caches.
+"""
 
 import json
 import statistics
@@ -7,12 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 
-import femur_lib  # noqa: F401  before TensorFlow, whoever imports that
-from femur_lib.costs import peak_bytes
+from femur_lib._runtime.machine import peak_bytes  # importing femur_lib sets what TensorFlow reads when it starts
 
 
 def timed(step: Callable[[], object], steps: int) -> list[float]:
-    """Seconds of each step after a first that is not counted."""
+    """Seconds of each step, after a first one that is not counted."""
     step()
     seconds = []
     for _ in range(steps):
@@ -32,22 +33,22 @@ def in_a_fresh_process(script: str, request: dict) -> dict:
 
 
 def answered(measure: Callable[[dict], dict]) -> bool:
-    """In a process that :func:`in_a_fresh_process` began: measure and print. Elsewhere False, and nothing."""
+    """Measure and print, in a process that :func:`in_a_fresh_process` started; anywhere else just return False."""
     if sys.argv[1:2] != ["--measure"]:
         return False
     print(json.dumps(measure(json.loads(sys.argv[2]))))
     return True
 
 
-def our_step(experiment: str, size: tuple[int, ...], task: str, precision: str = "float32") -> Callable[[], object]:
-    """A prediction ("inference") or a training step ("training") of one of our networks on noise, batch 1."""
+def our_step(network: str, size: tuple[int, ...], task: str, precision: str = "float32") -> Callable[[], object]:
+    """A prediction ("inference") or a training step ("training") of one of our networks, on one noisy image."""
     import numpy as np
 
-    from femur_lib.experiments import parse_experiment
+    from femur_lib.architecture import parse_network
     from femur_lib.losses import WeightedCrossEntropy
-    from femur_lib.networks import unet
+    from femur_lib.unet import unet
 
-    model = unet(parse_experiment(experiment), precision=precision)
+    model = unet(parse_network(network), precision=precision)
     x, y = example(size)
     if task == "inference":
         return lambda: model.predict_on_batch(x)
@@ -56,7 +57,7 @@ def our_step(experiment: str, size: tuple[int, ...], task: str, precision: str =
 
 
 def example(size: tuple[int, ...]):
-    """Noise, three channels in 2D and one in 3D, and a mask of a sixth of it."""
+    """Noise with three channels in 2D or one in 3D, and a mask of about a sixth of its voxels."""
     import numpy as np
 
     x = np.random.default_rng(0).normal(size=(1, *size, 3 if len(size) == 2 else 1)).astype(np.float32)
@@ -65,5 +66,5 @@ def example(size: tuple[int, ...]):
 
 def measured_step(request: dict) -> dict:
     """Median seconds and peak memory of :func:`our_step`; ``request`` holds its arguments and ``steps``."""
-    step = our_step(request["experiment"], tuple(request["size"]), request["task"], request["precision"])
+    step = our_step(request["network"], tuple(request["size"]), request["task"], request["precision"])
     return {"seconds": statistics.median(timed(step, request["steps"])), "memory": peak_bytes()}

@@ -1,11 +1,11 @@
-"""Does the paper's order of methods hold on synthetic hips? Real, small trainings, honestly scored.
+"""Does the paper's order of methods hold on synthetic hips? Small, real trainings, scored on unseen hips.
 
     python benchmarks/method_order.py OUT [--subjects 32] [--difficulty usual]
 
-Asks of hips that no network was trained on: is 2D below 3D before post-processing; does the largest component lift
-precision and not recall; does a dilated centre help; do a cyst, fold-over and ghosts hurt? For the last, the very
-women held out are scanned once more, with the artefact and all else the same. Tables are printed and written to OUT;
-a second start goes on with what is there.
+It answers four questions with hips that no network was trained on. Is 2D worse than 3D before post-processing? Does
+keeping the largest component raise precision and not recall? Does a dilated centre help? Do a cyst, fold-over and
+ghosts do harm? For the last question the held-out women are scanned once more with the artefact, and everything else
+stays the same. The tables are printed and written to OUT; a second start continues with what is there.
 """
 
 import argparse
@@ -14,19 +14,18 @@ from pathlib import Path
 
 import pandas as pd
 
-import femur_lib  # noqa: F401  before TensorFlow
-from femur_lib.experiments import Profile
+from femur_lib.config import Profile
+from femur_lib.evaluation import score
+from femur_lib.inference import segment
 from femur_lib.phantom.cohort import SIZES, make_cohort, stacks
 from femur_lib.phantom.parameters import DIFFICULTIES, Person
 from femur_lib.phantom.scanner import scan
 from femur_lib.phantom.subject import draw_person
-from femur_lib.prediction import score
 from femur_lib.runs import load_run
-from femur_lib.segmentation import segment
 from femur_lib.training import train
 from femur_lib.volumes import Volume
 
-EXPERIMENTS = ("2d-unpadded-f16-l2", "3d-f8-l3", "3d-f8-l3-d1.2.4")
+NETWORKS = ("2d-unpadded-f16-l2", "3d-f8-l3", "3d-f8-l3-d1.2.4")
 PROFILE = Profile(
     profile="order",
     grid_2d=(128, 128, 32),
@@ -62,8 +61,8 @@ def main() -> None:
     a = parser.parse_args()
     cohort = make_cohort(a.out / "cohort", a.subjects, "workshop", difficulty=a.difficulty, progress=print)
     rows = []
-    for experiment in EXPERIMENTS:
-        folder = train(cohort, a.out / experiment, experiment, PROFILE, 0, None, print)
+    for network in NETWORKS:
+        folder = train(cohort, a.out / network, network, PROFILE, 0)
         run = load_run(folder)
         for name in run.record["validation"]:
             person = draw_person(0, int(name.removeprefix("sub-")) - 1, DIFFICULTIES[a.difficulty])
@@ -73,7 +72,7 @@ def main() -> None:
                     _, mask = segment(replace(run.segmenter, largest_component=largest), image)
                     for truth, array in (("expert", rater), ("exact", labels == 1)):
                         row = {
-                            "network": experiment,
+                            "network": network,
                             "scan": what,
                             "subject": name,
                             "component": largest,
@@ -85,9 +84,9 @@ def main() -> None:
     scores = ["dice", "precision", "recall", "asd_mm", "msd_mm"]
     clean = table[table.scan == "as she is"]
     pd.set_option("display.width", 160)
-    print("\nHeld-out women, mean (component: only the largest kept)")
+    print("\nHeld-out women, means (component: only the largest one is kept)")
     print(clean.groupby(["truth", "network", "component"], sort=False)[scores].mean().round(3).to_string())
-    print("\nThe same women with one thing wrong: mean Dice against the expert, paper's post-processing")
+    print("\nThe same women with one thing wrong: mean Dice against the expert, with the paper's post-processing")
     as_paper = table[(table.truth == "expert") & (table.component == table.network.str.startswith("2d"))]
     print(as_paper.pivot_table("dice", "network", "scan", sort=False).round(3).to_string())
 

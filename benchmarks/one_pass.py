@@ -1,9 +1,9 @@
-"""One mirrored pass against nine patches: seconds a slice, ratio, and largest difference.
+"""One mirrored pass against nine patches: seconds for a slice, their ratio, and the largest difference.
 
-    python benchmarks/one_pass.py [--size 512] [--experiment 2d-unpadded-f64-l4] [--slices 1] [--rounds 3]
+    python benchmarks/one_pass.py [--size 512] [--network 2d-unpadded-f64-l4] [--slices 1] [--rounds 3]
 
-The two take turns in one process; medians. Nine patches begin at multiples of 2^poolings, where both are to agree,
-and once at the paper's places, where they are not.
+The two take turns in one process, and medians are printed. The nine patches begin at multiples of 2^poolings, where the
+two ways should agree, and once at the paper's places, where they need not.
 """
 
 import argparse
@@ -12,21 +12,20 @@ import time
 
 import numpy as np
 
-import femur_lib  # noqa: F401  before TensorFlow
-from femur_lib.experiments import parse_experiment
-from femur_lib.inference import nine_patches, one_mirrored_pass, size_for_output
-from femur_lib.networks import rebuilt, unet
+from femur_lib.architecture import parse_network, size_for_output
+from femur_lib.inference import nine_patches, one_mirrored_pass
+from femur_lib.unet import rebuilt, unet
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--experiment", default="2d-unpadded-f64-l4")
+    parser.add_argument("--network", default="2d-unpadded-f64-l4")
     parser.add_argument("--slices", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     a = parser.parse_args()
-    architecture = parse_experiment(a.experiment)
+    architecture = parse_network(a.network)
     model = unet(architecture, (a.size, a.size))
     larger = rebuilt(model, architecture, (size_for_output(a.size, architecture.levels),) * 2)
     images = np.random.default_rng(0).normal(size=(a.slices, a.size, a.size, 3)).astype(np.float32)
@@ -35,7 +34,7 @@ def main() -> None:
         "nine patches": lambda: nine_patches(model, images, architecture.levels, multiple),
         "one mirrored pass": lambda: one_mirrored_pass(larger, images, architecture.levels),
     }
-    answers = {name: way() for name, way in ways.items()}  # and the graphs are traced
+    answers = {name: way() for name, way in ways.items()}  # this also traces the graphs, before any clock runs
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(a.rounds):
         for name, way in ways.items():
@@ -43,7 +42,7 @@ def main() -> None:
             way()
             seconds[name].append((time.perf_counter() - start) / a.slices)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    print(f"{a.experiment}, {a.size} x {a.size}, {a.slices} slices at once, {a.rounds} rounds")
+    print(f"{a.network}, {a.size} x {a.size}, {a.slices} slices at once, {a.rounds} rounds")
     for name, median in medians.items():
         print(f"{name:20}{median:8.2f} s a slice")
     print(f"ratio {medians['nine patches'] / medians['one mirrored pass']:.2f}")

@@ -1,7 +1,8 @@
-"""What our networks are measured beside: MONAI's residual U-Net, and a classifier of voxels that is no network.
+"""What we compare our networks with: MONAI's residual U-Net, and a classifier of single voxels, which is not a network.
 
-Each is trained on samples (femur_lib.feeding.Sample) and answers as a Keras model does: (N, rows, columns, slices, 1)
-in, two probabilities a voxel out, so that the library's own inference and scores serve it.
+Each is trained on samples (femur_lib.dataset.Sample) and predicts as a Keras model does: it takes an array of shape
+(N, rows, columns, slices, 1) and returns two probabilities for each voxel, so that the library's own inference and
+metrics can be used.
 """
 
 import time
@@ -11,19 +12,19 @@ import numpy as np
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-SCALES = (1.0, 2.0, 4.0, 8.0)  # of Gaussians, in pixels
-STAGES = 2  # the second also looks at what the first found around a voxel
+SCALES = (1.0, 2.0, 4.0, 8.0)  # standard deviations of Gaussians, in pixels
+STAGES = 2  # the second also sees what the first found around a voxel
 VOXELS_A_HIP = 12_000
 
 
 class Torch:
-    """A PyTorch network, asked as a Keras model is."""
+    """A PyTorch network that can be called like a Keras model."""
 
     def __init__(self, network):
         self.network = network
 
     def predict_on_batch(self, x: np.ndarray) -> np.ndarray:
-        """Softmax outputs, (N, rows, columns, slices, 2)."""
+        """Softmax outputs of shape (N, rows, columns, slices, 2)."""
         import torch
 
         with torch.inference_mode():
@@ -32,9 +33,9 @@ class Torch:
 
 
 def monai(samples: Sequence, budget: float) -> tuple[Torch, dict]:
-    """Train MONAI's residual U-Net (Kerfoot et al. 2019) for ``budget`` CPU seconds, as its tutorials train it.
+    """Train MONAI's residual U-Net (Kerfoot et al. 2019) for ``budget`` CPU seconds, in the way of its tutorials.
 
-    Dice plus cross-entropy, flips and affine deformation, Adam, cosine.
+    That is Dice plus cross-entropy, flips and affine deformation, and Adam with a cosine schedule.
     """
     import torch
     from monai.losses import DiceCELoss
@@ -75,17 +76,17 @@ def monai(samples: Sequence, budget: float) -> tuple[Torch, dict]:
 
 
 class Voxels:
-    """Boosted trees that look at each voxel and its surroundings, the second stage at the first's answer too.
+    """Boosted trees that look at each voxel and its surroundings; the second stage also sees the first one's answer.
 
-    No network and nothing learned end to end: brightness, edges and place, at four scales (auto-context: Tu and Bai
-    2010). To compare with, since the paper wished for a method that is no CNN (Discussion).
+    There is no network, and no features are learned: the trees see brightness, edges and position at four scales
+    (auto-context: Tu and Bai 2010). The paper asks for a comparison with a method other than a CNN (Discussion).
     """
 
     def __init__(self):
         self.stages: list[HistGradientBoostingClassifier] = []
 
     def features(self, image: np.ndarray) -> np.ndarray:
-        """One row a voxel: smoothed image, gradient, Laplacian, place; and of earlier stages, smoothed answers."""
+        """One row for each voxel: smoothed image, gradient, Laplacian, position, and earlier answers, smoothed."""
         found = [image]
         for sigma in SCALES:
             across = (sigma, sigma, sigma / 4)  # slices are thicker
@@ -101,14 +102,14 @@ class Voxels:
         return table
 
     def fit(self, samples: Sequence) -> None:
-        """Train all stages, on each hip as it is and mirrored, since hips are of either side."""
+        """Train all stages on each hip and on its mirror image, since hips can be of either side."""
         rng = np.random.default_rng(0)
         both = [(a.image[:, ::d], a.mask[:, ::d]) for a in samples for d in (1, -1)]
         for stage in range(STAGES):
             rows, truths = [], []
             for image, mask in both:
                 flat = mask.ravel()
-                # Half near the femur, where mistakes are made; the rest anywhere.
+                # Half of the voxels are near the femur, where mistakes are made; the rest are anywhere.
                 near = np.flatnonzero(ndimage.binary_dilation(mask > 0, iterations=4).ravel())
                 chosen = np.concatenate(
                     [rng.choice(near, VOXELS_A_HIP // 2), rng.integers(0, flat.size, VOXELS_A_HIP // 2)]
@@ -120,8 +121,8 @@ class Voxels:
             print(f"stage {stage + 1}: {len(both)} hips and mirrored hips, {time.process_time():.0f} CPU s", flush=True)
 
     def predict_on_batch(self, x: np.ndarray) -> np.ndarray:
-        """Two probabilities a voxel, (N, rows, columns, slices, 2)."""
-        # The last stage's own answer: features() ends with those of the stages before it.
+        """Two probabilities for each voxel, (N, rows, columns, slices, 2)."""
+        # This is the last stage's own answer; features() only adds the answers of the stages before it.
         *before, last = self.stages
         earlier = Voxels()
         earlier.stages = before

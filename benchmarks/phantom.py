@@ -1,9 +1,9 @@
-"""How long synthetic hips take, and how much memory: one line a size.
+"""How long synthetic hips take, and how much memory they need: one line for each size.
 
     python benchmarks/phantom.py [--subjects 24]
 
-Seconds a subject are those of a whole cohort, start of the processes and writing of the files included, divided by
-its subjects; memory is the largest sum over this process and its workers, sampled twenty times a second.
+The seconds for a subject are those of a whole cohort, from starting the processes to writing the files, divided by the
+number of subjects. Memory is the largest sum over this process and its workers, sampled twenty times a second.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from femur_lib.phantom.cohort import SIZES, make_cohort
 
 
 class PeakMemory(threading.Thread):
-    """Watches the resident memory of this process and its children; ``peak`` in bytes."""
+    """Watches the resident memory of this process and its children; ``peak`` is in bytes."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=24)
     a = parser.parse_args()
-    print(f"{joblib.cpu_count()} cores, {a.subjects} subjects a size, workers one a core")
+    print(f"{joblib.cpu_count()} cores, {a.subjects} subjects of each size, one worker for each core")
     print(f"{'size':10}{'voxels':>16}{'seconds':>9}{'a subject':>11}{'peak GB':>9}{'MB on disk':>12}")
     for size, (pixels, slices) in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,11 @@
-"""What the whole synthetic cohort is like: the full-size side of the specification's tests, as a table.
+"""What a whole synthetic cohort is like, as a table: the statistics that are too large for the tests.
 
     python benchmarks/phantom_statistics.py COHORT
 
 COHORT is made by `femur phantom COHORT --subjects 86 --size paper` (or workshop). Everything is measured on the files:
-volumes, pieces, room, agreement of expert and exact masks, head diameter by a sphere fitted to the labels' border, and
-between the groups mask volume and what the head's brightness says of its bone.
+volumes, pieces, the margin around the femur, the agreement of expert and exact masks, and the diameter of the head from
+a sphere that is fitted to the labels' border. The two groups are compared by the volume of the mask and by how much
+bone the brightness of the head suggests.
 """
 
 import argparse
@@ -16,13 +17,13 @@ import pandas as pd
 from scipy import ndimage, optimize
 
 from femur_lib.cohort import read_cohort, read_subject
+from femur_lib.metrics.overlap import overlap
 from femur_lib.phantom.cohort import exact_labels_path
-from femur_lib.scores.overlap import overlap
 from femur_lib.volumes import Volume, read_labels
 
 
 def around(volume: Volume, centre_mm: np.ndarray, reach_mm: float) -> tuple[tuple[slice, ...], np.ndarray]:
-    """The box of voxels within ``reach_mm`` of a point, and where they lie from it: (3, rows, columns, slices), mm."""
+    """The box of voxels within ``reach_mm`` of a point, and their offsets from it in mm, (3, rows, columns, slices)."""
     middle = np.linalg.solve(volume.affine, [*centre_mm, 1])[:3]
     reach = reach_mm / np.array(volume.spacing_mm)
     low = np.maximum(0, np.floor(middle - reach)).astype(int)
@@ -34,10 +35,10 @@ def around(volume: Volume, centre_mm: np.ndarray, reach_mm: float) -> tuple[tupl
 
 
 def head_diameter(femur: np.ndarray, away_mm: np.ndarray, medial: float, pixel_mm: float) -> float:
-    """Diameter (mm) of the sphere that fits the femur's border in-plane, where there is nothing but head.
+    """Diameter (mm) of the sphere that best fits the femur's in-plane border, where that border is the head's alone.
 
-    In-plane, since slices are thick: a border found across them would be read too far inside. The centres of border
-    pixels lie half a pixel inside the border.
+    Only the in-plane border is used: slices are thick, and a border found across them would lie too far inside. The
+    centres of border pixels lie half a pixel inside the border.
     """
     border = femur & ~ndimage.binary_erosion(femur, np.ones((3, 3, 1)))
     upper_medial = 0.8 * medial * away_mm[0] + 0.6 * away_mm[2]
@@ -46,13 +47,13 @@ def head_diameter(femur: np.ndarray, away_mm: np.ndarray, medial: float, pixel_m
     def misfit(sphere: np.ndarray) -> np.ndarray:
         return np.linalg.norm(points - sphere[:3, None], axis=0) - sphere[3]
 
-    # The fovea is a dent, not sphere: a robust loss leaves it out.
+    # The fovea is a dent in the sphere; a robust loss ignores it.
     fitted = optimize.least_squares(misfit, [0.0, 0.0, 0.0, 20.0], loss="soft_l1", f_scale=0.2).x
     return 2 * float(fitted[3]) + pixel_mm
 
 
 def measure(root: Path, name: str, row: pd.Series) -> dict[str, object]:
-    """All figures of one subject."""
+    """All measurements of one subject."""
     image, expert = read_subject(read_cohort(root)[name])
     labels = read_labels(exact_labels_path(root, name))
     mask = labels.array == 1
@@ -63,7 +64,7 @@ def measure(root: Path, name: str, row: pd.Series) -> dict[str, object]:
     femur = np.isin(labels.array[box], (1, 2))
     fitted = head_diameter(femur, away, -1.0 if row.side == "R" else 1.0, labels.spacing_mm[0])
     head = image.array[box][np.linalg.norm(away, axis=0) < 14].mean()
-    lesser = np.linalg.solve(labels.affine, [0, 0, row.lesser_trochanter_s_mm, 1])[0]  # its row, as rows run downwards
+    lesser = np.linalg.solve(labels.affine, [0, 0, row.lesser_trochanter_s_mm, 1])[0]  # its row; rows run downwards
     fat = np.median(image.array[int(lesser) :][mask[int(lesser) :]])
     return {
         "participant_id": name,
@@ -83,7 +84,7 @@ def measure(root: Path, name: str, row: pd.Series) -> dict[str, object]:
 
 
 def cohens_d(a: pd.Series, b: pd.Series) -> float:
-    """Difference of means over the pooled standard deviation."""
+    """The difference of the means divided by the pooled standard deviation."""
     return float((a.mean() - b.mean()) / np.sqrt((a.var() + b.var()) / 2))
 
 

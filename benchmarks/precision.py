@@ -1,9 +1,9 @@
-"""Seconds of a training step and of a prediction by precision and number of maps: is half width faster here?
+"""Seconds of a training step and of a prediction by precision and number of maps: are 16-bit numbers faster here?
 
     python benchmarks/precision.py [--size 96 96 24] [--maps 8 16 32] [--steps 3]
 
-3D networks of three levels, batch 1; every measurement is a process of its own. femur_lib.precision chooses by rules
-that follow from such tables.
+3D networks with three levels, batch size 1; every measurement is a process of its own. The rules by which
+femur_lib._runtime.machine chooses a precision follow from such tables.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main() -> None:
     print(f"{'maps':>5} {'task':11}" + "".join(f"{p:>18}" for p in policies) + "   ratios to float32")
     for maps in a.maps:
         for task in ("inference", "training"):
-            request = {"experiment": f"3d-f{maps}-l3", "size": a.size, "task": task, "steps": a.steps}
+            request = {"network": f"3d-f{maps}-l3", "size": a.size, "task": task, "steps": a.steps}
             seconds = [in_a_fresh_process(__file__, {**request, "precision": p})["seconds"] for p in policies]
             ratios = " ".join(f"{s / seconds[0]:.2f}" for s in seconds[1:])
             print(f"{maps:>5} {task:11}" + "".join(f"{s:18.3f}" for s in seconds) + f"   {ratios}", flush=True)

@@ -1,19 +1,21 @@
-"""Real hips, patient-wise folds: our recipe, the paper's, and MONAI's residual U-Net; and our recipe less each part.
+"""Real hips, folds by patient: our recipe, the paper's, MONAI's residual U-Net, and our recipe without each of its
+parts.
 
     femur import pelvis PATH hips
     python benchmarks/real_hips.py hips out [--arms ours monai paper] [--folds 0 1 2 3] [--at-once 1]
     python benchmarks/real_hips.py hips out --at-once 2 --ingredients
 
-One row an arm: Dice, ASD and MSD on scans of patients it never saw, on each scan's own grid. Every (arm, fold) is a
-process of its own, and is not run again if its scores are in ``out``; stopped, it goes on (MONAI's begins again).
-``--ingredients`` takes our recipe at half its length, and the same less one ingredient each; the second table has the
-differences, by patient, with a 95 % bootstrap interval over patients.
+The table has one row for each arm: Dice, ASD and MSD on scans of patients that it never saw, each on the scan's own
+grid. Every arm and fold is a process of its own, and is not run again if its scores are in ``out``. A stopped training
+goes on (MONAI's begins again). ``--ingredients`` takes our recipe at half its length, and the same with one ingredient
+removed or exchanged; a second table then shows the differences for each patient, with a 95 % bootstrap interval over
+patients.
 
-MONAI's network gets the CPU time that ours took, on the same machine, the same grid, threshold rule and flips of the
-scan; it works in whatever order of axes and layout PyTorch likes. CPU time and not the clock's, for the machine may be
-busy. ``voxels`` is no network (peers.py).
+MONAI's network gets the CPU time that ours took on the same machine, and the same grid, threshold rule and flips of the
+scan; axes and memory layout are in the order that suits PyTorch. We count CPU time because the machine may be busy with
+other work. The arm ``voxels`` is not a network (peers.py).
 
-Needs PyTorch and MONAI for the arm ``monai``. The scans and masks: data/README.md.
+The arm ``monai`` needs PyTorch and MONAI. data/README.md says where to get the scans and masks.
 """
 
 import argparse
@@ -27,14 +29,14 @@ from pathlib import Path
 
 import pandas as pd
 
-import femur_lib  # before TensorFlow
+import femur_lib
 from femur_lib.cohort import read_cohort
-from femur_lib.scores.statistics import interval
+from femur_lib.metrics.statistics import interval
 
 NETWORK = "3d-f8-l4-a2-gn"
-HALF = {"epochs": 12}  # of the length of ours, which leaves time for many arms
+HALF = {"epochs": 12}  # half of our recipe's, which leaves time for many arms
 BASELINE = "half length"
-# What each arm changes: the network, and settings of the profile.
+# Each arm's network, and the settings of the profile that it changes.
 INGREDIENTS: dict[str, tuple[str, dict]] = {
     BASELINE: (NETWORK, HALF),
     "another seed": (NETWORK, {**HALF, "training_seed": 1}),
@@ -59,8 +61,8 @@ ARMS: dict[str, tuple[str, dict]] = {
 
 
 def profile_of(arm: str):
-    """The settings of an arm."""
-    from femur_lib.experiments import Profile, load_profile
+    """The profile of an arm."""
+    from femur_lib.config import Profile, load_profile
 
     return Profile(**load_profile("hips").model_dump() | ARMS[arm][1])
 
@@ -83,16 +85,15 @@ def ours(cohort, arm: str, fold: int, folder: Path) -> None:
 
 
 def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
-    """Train and score what is not ours, by the same grid, threshold rule and flips of the scan."""
+    """Train and score a peer on the same grid, with the same threshold rule and flips of the scan."""
     import peers
 
     from femur_lib.architecture import Architecture
     from femur_lib.cohort import read_subject
-    from femur_lib.feeding import load_samples
-    from femur_lib.inference import predict_volume
-    from femur_lib.masks import largest_component, threshold_mask
-    from femur_lib.prediction import score
-    from femur_lib.scores.curves import ProbabilityHistogram
+    from femur_lib.dataset import load_samples
+    from femur_lib.evaluation import score
+    from femur_lib.inference import Segmenter, largest_component, predict_volume, threshold_mask
+    from femur_lib.metrics.curves import ProbabilityHistogram
     from femur_lib.training import split
     from femur_lib.volumes import Volume
 
@@ -101,12 +102,12 @@ def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
     grid = profile.grid(3)
     samples = load_samples(cohort, training, grid, folder.parent / ".femur-cache")
     model, record = peers.monai(samples, budget) if arm == "monai" else peers.voxels(samples)
-    # What inference needs to know of it: sizes are multiples of 16 in-plane and of 4 across.
-    architecture = Architecture(3, 16, 4, in_plane_levels=2)
+    # All that inference takes from the architecture here: sizes are multiples of 16 in-plane and of 4 across slices.
+    segmenter = Segmenter(model, Architecture(3, 16, 4, in_plane_levels=2), grid, flip=True)
 
     def probability(name: str):
         image, mask = read_subject(cohort[name])
-        return mask, predict_volume(model, architecture, grid, image, flip=True)
+        return mask, predict_volume(segmenter, image)
 
     histogram = ProbabilityHistogram()
     for name in training:
@@ -116,7 +117,7 @@ def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
     for name in held_out:
         mask, p = probability(name)
         found = threshold_mask(p.array, threshold)
-        if arm == "voxels":  # as the paper does where pieces of other bones are found, too
+        if arm == "voxels":  # they also find pieces of other bones, as the paper's 2D networks do
             found = largest_component(found)
         rows.append({"participant_id": name, **score(mask, Volume(found, p.affine))})
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,12 +127,12 @@ def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
 
 
 def folder_of(out: Path, arm: str, fold: int) -> Path:
-    """Where an arm's fold lies."""
+    """The folder of one arm and fold."""
     return out / f"{arm.replace(' ', '-').replace(',', '').replace('.', '')}-fold{fold}"
 
 
 def cpu_seconds(out: Path, arm: str, fold: int) -> float:
-    """CPU seconds that an arm's training took."""
+    """CPU seconds that the training of an arm took."""
     folder = folder_of(out, arm, fold)
     note = folder.with_name(folder.name + ".cpu.json")
     if note.is_file():
@@ -140,7 +141,7 @@ def cpu_seconds(out: Path, arm: str, fold: int) -> float:
 
 
 def table(out: Path, arms: list[str], folds: list[int]) -> pd.DataFrame:
-    """Mean, spread and worst over all hips that have been scored, an arm a row."""
+    """Mean, spread and worst value over all hips that have been scored; one row for each arm."""
     rows = []
     for arm in arms:
         done = [f for f in folds if (folder_of(out, arm, f) / "scores.csv").is_file()]
@@ -163,7 +164,7 @@ def table(out: Path, arms: list[str], folds: list[int]) -> pd.DataFrame:
 
 
 def differences(out: Path, folds: list[int]) -> pd.DataFrame:
-    """Each ingredient's effect on Dice: the arm without it less the baseline, by patient, over the folds both have."""
+    """Each ingredient's effect on Dice: the arm minus the baseline, for each patient, over the folds that both have."""
     rows = []
     for arm in [a for a in INGREDIENTS if a != BASELINE]:
         both = [[folder_of(out, name, f) / "scores.csv" for name in (arm, BASELINE)] for f in folds]
@@ -188,7 +189,7 @@ def differences(out: Path, folds: list[int]) -> pd.DataFrame:
 
 
 def run(cohort: Path, out: Path, arm: str, fold: int, at_once: int) -> None:
-    """Train and score one arm on one fold in a process of its own, on its share of the cores."""
+    """Train and score one arm on one fold, in a process of its own and on its share of the cores."""
     if (folder_of(out, arm, fold) / "scores.csv").is_file():
         return
     print(f"== {arm}, fold {fold}", flush=True)
@@ -199,14 +200,14 @@ def run(cohort: Path, out: Path, arm: str, fold: int, at_once: int) -> None:
 
 
 def main() -> None:
-    """Run what is missing, and print the table."""
+    """Run what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["ours", "monai", "paper"])
-    parser.add_argument("--ingredients", action="store_true", help="the arms that our recipe is compared with in parts")
+    parser.add_argument("--ingredients", action="store_true", help="the arms that change one part of our recipe")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
-    parser.add_argument("--at-once", type=int, default=1, help="trainings side by side, which share the cores")
+    parser.add_argument("--at-once", type=int, default=1, help="how many trainings run at once and share the cores")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     a = parser.parse_args()
     arms = list(INGREDIENTS) if a.ingredients else a.arms
@@ -219,8 +220,13 @@ def main() -> None:
         else:
             ours(cohort, arm, fold, folder)
         return
-    for some in ([arm for arm in arms if arm != "monai"], [arm for arm in arms if arm == "monai"]):  # it asks ours
-        with ThreadPoolExecutor(a.at_once) as pool:  # folds first, so that an unfinished table compares like with like
+    for some in (
+        [arm for arm in arms if arm != "monai"],
+        [arm for arm in arms if arm == "monai"],
+    ):  # last: it gets the CPU time that ours took
+        with ThreadPoolExecutor(
+            a.at_once
+        ) as pool:  # fold by fold, so that an unfinished table has the same folds of each arm
             jobs = [pool.submit(run, a.cohort, a.out, arm, fold, a.at_once) for fold in a.folds for arm in some]
         for job in jobs:
             job.result()

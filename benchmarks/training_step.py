@@ -1,9 +1,9 @@
-"""Seconds of one 3D training step on this machine, by what could slow it: oneDNN off, or data from a generator.
+"""Seconds of one 3D training step on this machine, and what could slow it down: no oneDNN, or data from a generator.
 
     python benchmarks/training_step.py [--rounds 3]
 
-Each setting runs in a process of its own, the settings in turn, several rounds; the table gives the median of the
-steps' medians and the ratio to the course's own setting. Nothing else should be running.
+Each setting runs in a process of its own, and the settings take turns for several rounds. The table gives the median of
+the rounds' medians, and the ratio to the course's own setting. Nothing else should be running.
 """
 
 import argparse
@@ -11,6 +11,8 @@ import os
 import statistics
 import subprocess
 import sys
+
+import femur_lib  # noqa: F401  It sets what TensorFlow reads when it starts, unless the user has set it.
 
 SETTINGS = {
     "the course's: oneDNN on, tf.data.Dataset.range": ("1", "range"),
@@ -23,15 +25,15 @@ def measure(source: str) -> float:
     """Median seconds of twelve steps of 3d-f16-l3 at 96 x 96 x 24."""
     import time
 
-    import keras
     import numpy as np
     import tensorflow as tf
 
-    from femur_lib.experiments import parse_experiment
+    from femur_lib._runtime.backend import keras
+    from femur_lib.architecture import parse_network
     from femur_lib.losses import DiceCrossEntropy
-    from femur_lib.networks import unet
+    from femur_lib.unet import unet
 
-    model = unet(parse_experiment("3d-f16-l3"))
+    model = unet(parse_network("3d-f16-l3"))
     model.compile("adam", DiceCrossEntropy())
     x = np.random.default_rng(0).normal(size=(1, 96, 96, 24, 1)).astype(np.float32)
     y = (x[..., 0] > 1).astype(np.uint8)

@@ -1,10 +1,11 @@
-"""Where the voxels lie that evaluated runs get wrong: look at this before turning knobs.
+"""Where the wrong voxels of evaluated runs lie. Look at this before you change any setting.
 
     python benchmarks/where_errors_are.py COHORT RUN [RUN ...]
 
-Each wrong voxel of a held-out scan is counted once: in the first or last slice of the true femur, or beyond; else by
-its in-plane distance, in pixels, from the nearest voxel of the other true class: 1 on both sides of the border. Last:
-the mask's volume over the truth's, and Dice if every voxel beside the border were right.
+Each wrong voxel of a held-out scan is counted once. It may lie in the first or last slice of the true femur, or beyond
+them. Otherwise it is counted by its in-plane distance, in pixels, from the nearest voxel of the other true class; this
+is 1 on both sides of the border. The last columns are the mask's volume divided by the true volume, and the Dice that
+the mask would have if every voxel beside the border were right.
 """
 
 import argparse
@@ -15,14 +16,14 @@ import pandas as pd
 from scipy import ndimage
 
 from femur_lib.cohort import read_cohort
-from femur_lib.prediction import read_prediction
-from femur_lib.scores.overlap import overlap
-from femur_lib.segmentation import SUFFIXES
+from femur_lib.evaluation import read_prediction
+from femur_lib.inference import SUFFIXES
+from femur_lib.metrics.overlap import overlap
 from femur_lib.volumes import read_mask, to_stack
 
 
 def distance_from_border(mask: np.ndarray) -> np.ndarray:
-    """In-plane pixels from each voxel to the nearest of the other class; infinite in slices without femur."""
+    """In-plane pixels from each voxel to the nearest one of the other class; infinite in slices without femur."""
     distance = np.full(mask.shape, np.inf)
     for k in np.flatnonzero(mask.any((0, 1))):
         inside = mask[..., k]
@@ -31,7 +32,7 @@ def distance_from_border(mask: np.ndarray) -> np.ndarray:
 
 
 def errors_of(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Shares of the wrong voxels by place, for one stack."""
+    """For one stack, the share of its wrong voxels in each place."""
     wrong, distance = truth != predicted, distance_from_border(truth)
     touched = np.flatnonzero(truth.any((0, 1)))
     ends = np.ones(truth.shape, bool)
@@ -52,7 +53,7 @@ def errors_of(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a row a scan, and the mean."""
+    """Print one row for each scan, and the mean."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("runs", type=Path, nargs="+")

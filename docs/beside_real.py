@@ -2,7 +2,7 @@
 
     python docs/beside_real.py REAL_COHORT docs/phantom.png
 
-REAL_COHORT is made by `femur import pelvis` (data/README.md). The synthetic hips are drawn anew, seed 0.
+REAL_COHORT is made by `femur import pelvis` (data/README.md). The synthetic hips are computed each time, from seed 0.
 """
 
 import sys
@@ -12,18 +12,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from femur_lib.cohort import read_cohort, read_subject
-from femur_lib.figures import save, show_slice
 from femur_lib.phantom.cohort import stacks
 from femur_lib.phantom.scanner import scan
 from femur_lib.phantom.subject import draw_person
+from femur_lib.plotting import save, show_slice
 from femur_lib.volumes import Volume, to_stack
 
-VIEW_MM = 118.0  # the synthetic field of view; real scans are cut to it about the middle of the femur
-AT_MM = (-14.0, 0.0, 12.0, 24.0)  # from the slice where femur and head are largest; negative is to the front
+VIEW_MM = 118.0  # the synthetic field of view; real scans are cut to it around the middle of the femur
+AT_MM = (-14.0, 0.0, 12.0, 24.0)  # from the middle of head and neck; negative is to the front
 
 
 def cut(stack: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """A square of the view's size, from 10 mm above the mask down, centred on it from side to side."""
+    """A square of the view's size that begins 14 mm above the mask and is centred on it from side to side."""
     rows, columns = (round(VIEW_MM / s) for s in spacing[:2])
     top = max(0, int(np.flatnonzero(mask.any((1, 2)))[0] - 14 / spacing[0]))
     middle = int(np.flatnonzero(mask[top : top + rows].any((0, 2))).mean())
@@ -33,7 +33,7 @@ def cut(stack: np.ndarray, mask: np.ndarray, spacing: tuple[float, float, float]
 
 
 def main(real: Path, out: Path) -> None:
-    """Draw and save it."""
+    """Draw and save the picture."""
     cohort = read_cohort(real)
     hips: list[tuple[str, Volume, Volume]] = []
     for subject in [cohort.subjects[i] for i in (0, 8, 17)]:
@@ -47,7 +47,7 @@ def main(real: Path, out: Path) -> None:
     for column, (title, image, mask) in enumerate(hips):
         stack, true, spacing = to_stack(image).array, to_stack(mask).array, to_stack(image).spacing_mm
         stack, true = cut(stack, true, spacing)
-        middle = float(np.median(np.nonzero(true[: true.shape[0] // 2])[2]))  # of head and neck
+        middle = float(np.median(np.nonzero(true[: true.shape[0] // 2])[2]))  # slice of head and neck, their median
         limits = float(np.percentile(stack, 1)), float(np.percentile(stack, 99.3))
         for row, at in enumerate(AT_MM):
             k = int(np.clip(round(middle + at / spacing[2]), 0, stack.shape[2] - 1))

@@ -1,26 +1,26 @@
-"""What happens between epochs: the paper's stopping rule, a line on the screen, and an eye on trainings gone wrong."""
+"""What happens between epochs: the paper's stopping rule, what is kept, a line on the screen, an eye on failures."""
 
 import importlib.util
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
-from femur_lib.errors import TrainingFailed
-from femur_lib.files import whole
-from femur_lib.words import duration
+from femur_lib._runtime.backend import keras
+from femur_lib._runtime.errors import TrainingFailed
+from femur_lib._runtime.files import atomic_write
+from femur_lib._runtime.words import Progress, duration
 
-Progress = Callable[[str], None]
-EMPTY_EPOCHS = 10  # without one femur voxel found, after which nothing is to be expected any more
+EMPTY_EPOCHS = 10  # in which no femur voxel was found, after which a training is given up
 
 
 class PaperEarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras's early stopping, told of the epochs that were trained before a restart.
+    """The paper's stopping rule: Keras's early stopping, which here knows the epochs trained before a restart.
 
-    Keras keeps the best value and the waiting time in memory only.
+    "Training is stopped when the accuracy on the validation set does not improve by 1e-4 within the last 10 epochs.
+    First 30 epochs are trained without early stopping" (Model selection). Keras keeps the best value and the waiting
+    time in memory only, so they are found again from the history.
     """
 
     def __init__(self, past: pd.DataFrame, **kwargs):
@@ -28,13 +28,13 @@ class PaperEarlyStopping(keras.callbacks.EarlyStopping):
         self.past = past
 
     def on_train_begin(self, logs=None):
-        """Start anew, then live through the past epochs."""
+        """Begin anew, then go through the past epochs."""
         super().on_train_begin(logs)
         for row in self.past.to_dict("records"):
             self.on_epoch_end(int(row["epoch"]), row)
 
     def had_stopped(self, model: keras.Model) -> bool:
-        """Whether the past epochs end where training was to stop: it was killed after that, with the run not done."""
+        """Whether the past epochs end where training was to stop: it was killed then, before the run was finished."""
         model.stop_training = False
         self.set_model(model)
         self.on_train_begin()
@@ -42,15 +42,15 @@ class PaperEarlyStopping(keras.callbacks.EarlyStopping):
 
 
 class KeptEpochs(keras.callbacks.Callback):
-    """Weights, with the optimiser's state, after the last epoch and after the best one: to go on with, and to keep.
+    """Weights and the optimiser's state after the last epoch, to go on with, and after the best one, to keep.
 
     Each file is there whole or not at all, and its name says after how many epochs. Keras's ModelCheckpoint and
-    BackupAndRestore write over the one file they have, and the number into another; killed meanwhile, a training does
-    not start again, or trains an epoch twice.
+    BackupAndRestore overwrite the one file they have, and write its number into another; if it is killed in between, a
+    training does not start again, or trains an epoch twice.
     """
 
     def __init__(self, folder: Path, past: pd.DataFrame, monitor: str = "", mode: str = "max"):
-        """Keep the epoch with the best ``monitor``, too, if one is named; ``past`` is the history before a restart."""
+        """Also keep the epoch with the best ``monitor``, if one is named; ``past`` is the history before a restart."""
         super().__init__()
         self.folder, self.monitor, self.mode = folder, monitor, mode
         self.values = pd.Series(past[monitor].to_numpy(), past.epoch + 1) if monitor and len(past) else pd.Series()
@@ -64,24 +64,24 @@ class KeptEpochs(keras.callbacks.Callback):
         return self.path(self.values.agg(f"idx{self.mode}"))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Keep this one, and remove those that are neither last nor best."""
-        with whole(self.path(epoch + 1)) as half_written:
+        """Keep this epoch, and remove those that are neither the last nor the best."""
+        with atomic_write(self.path(epoch + 1)) as half_written:
             self.model.save_weights(half_written)
         keep = {self.path(epoch + 1)}
         if self.monitor:
             self.values[epoch + 1] = (logs or {})[self.monitor]
             keep.add(self.best())
-        for file in set(self.folder.iterdir()) - keep:  # a killed start's half-written ones, too
+        for file in set(self.folder.iterdir()) - keep:  # half-written ones of an earlier start as well
             file.unlink()
 
 
 def epochs_kept(folder: Path) -> int:
-    """How many epochs the latest weights in a folder of :class:`KeptEpochs` have seen; 0 where there are none."""
+    """How many epochs the latest weights in a folder of :class:`KeptEpochs` have seen; 0 if there are none."""
     return max((int(path.name.split(".")[0]) for path in folder.glob("[0-9]*.weights.h5")), default=0)
 
 
 class EpochLine(keras.callbacks.Callback):
-    """One line an epoch: loss, Dice, and the time left if every epoch were trained."""
+    """One line an epoch: loss, Dice, and the time left if every epoch is trained."""
 
     def __init__(self, progress: Progress, epochs: int):
         super().__init__()
@@ -104,9 +104,10 @@ class EpochLine(keras.callbacks.Callback):
 
 
 class FailureWatch(keras.callbacks.Callback):
-    """Stop a training whose loss is no number, or that has found no femur for many epochs, and say why.
+    """Stop a training whose loss is not a number, or that has found no femur for many epochs, and say why.
 
-    Such a network is not worth an hour more, and by its accuracy it looks well: all background is mostly right.
+    Such a network is not worth another hour, although its accuracy looks good: calling everything background is mostly
+    right.
     """
 
     def __init__(self, past: pd.DataFrame):
@@ -123,8 +124,8 @@ class FailureWatch(keras.callbacks.Callback):
         loss = (logs or {}).get("loss", 0.0)
         if not np.isfinite(loss):
             raise TrainingFailed(
-                f"the loss became {loss} in batch {batch + 1} of an epoch. Lower the learning rate (profile: "
-                "learning_rate), or compute in float32 (profile: precision), and look for scans of odd intensities."
+                f"The loss became {loss} in batch {batch + 1} of an epoch. Lower the learning rate (profile: "
+                "learning_rate) or compute in float32 (profile: precision), and look for scans with odd intensities."
             )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -132,9 +133,9 @@ class FailureWatch(keras.callbacks.Callback):
         self._count((logs or {}).get("dice", 1.0))
         if self.empty >= EMPTY_EPOCHS:
             raise TrainingFailed(
-                f"in {self.empty} epochs no voxel was called femur rightly: the network has learned that background is "
-                "frequent, and nothing else. Raise or lower the learning rate, take a loss that weighs the femur "
-                "(profile: recipe), and look whether masks lie on their images (femur check)."
+                f"In {self.empty} epochs no femur voxel was found: the network calls everything background, which is "
+                "mostly right. Raise or lower the learning rate, take a loss that weights the femur (profile: recipe), "
+                "and see whether the masks lie on their images (femur check)."
             )
 
 

@@ -3,15 +3,157 @@
 Nothing heavy is imported before a verb is known, so that help and mistakes answer at once.
 """
 
-import json
+import argparse
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from femur_lib.arguments import parser
-from femur_lib.errors import DataError, TrainingFailed
+from femur_lib import __version__
+from femur_lib._runtime.errors import DataError, TrainingFailed
+from femur_lib._runtime.machine import PRECISIONS
+
+INTRODUCTION = """\
+Segment the proximal femur in MR images, step by step:
+
+  femur phantom hips --subjects 12 --size quick        make synthetic hips to try everything on
+  femur check hips                                     look a cohort over before any work
+  femur train hips run --network 3d-f8-l3 --profile quick --fold 0
+  femur evaluate run hips                              segment and score the scans it was not trained on
+  femur report run --out report.html                   a page to look at
+  femur study workshop                                 the paper's 18 networks on four folds, and the tables
+  femur predict run scan.nii.gz --out segmented        scans of yours
+  femur quality segmented --out quality.html           which of them to look at first
+  femur export run network                             for use elsewhere, without TensorFlow
+
+A cohort is a folder of scans and masks (data/README.md). Bring your own with `femur import`.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser; what it parses has ``verb``, such as "train" or "import pelvis", and that verb's arguments."""
+    plain = argparse.RawDescriptionHelpFormatter
+    main = argparse.ArgumentParser("femur", description=INTRODUCTION, formatter_class=plain)
+    main.add_argument("--version", action="version", version=f"femur {__version__}")
+    verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, summary: str, more: str = "", under=verbs) -> argparse.ArgumentParser:
+        p = under.add_parser(name.split()[-1], help=summary, description=f"{summary}\n\n{more}", formatter_class=plain)
+        p.set_defaults(verb=name)
+        return p
+
+    p = verb("phantom", "Make a cohort of synthetic hips, with an expert's and exact masks.", "No download, no patient: good for trying things; results on them say nothing about patients.\nStopped, even killed, it goes on when started again.")  # fmt: skip
+    p.add_argument("out", type=Path, help="a new folder")
+    p.add_argument("--subjects", type=int, default=12, help="how many hips (paper: 86)")
+    p.add_argument("--size", default="quick", choices=["quick", "workshop", "paper"], help="96x96x30, 128x128x40 or 512x512x60 voxels")  # fmt: skip
+    p.add_argument("--difficulty", default="usual", choices=["easy", "usual", "hard"], help="what makes the task hard, from noise to the expert's errors")  # fmt: skip
+    p.add_argument("--seed", type=int, default=0, help="the same seed makes the same hips")
+    p.add_argument("--workers", type=int, default=0, help="processes; 0: one a core, or one where the cohort is small")
+
+    imports = verbs.add_parser("import", help="Make a cohort from scans you have.").add_subparsers(
+        required=True, metavar="SOURCE"
+    )
+    p = verb("import pelvis", "The public pelvis set (CPTAC-UCEC images, pelvic_project masks), one volume a hip.", "data/README.md tells where to get both.", imports)  # fmt: skip
+    p.add_argument("source", type=Path, help="the folder that holds data/ and mask/, or caseNN_*.nii.gz")
+    p.add_argument("out", type=Path, help="a new folder")
+    p = verb("import pairs", "Any folder of images and any of masks, paired by name.", "", imports)
+    p.add_argument("images", type=Path)
+    p.add_argument("masks", type=Path)
+    p.add_argument("out", type=Path, help="a new folder")
+    p.add_argument("--label", type=int, default=1, help="the value that means femur in the masks")
+    p.add_argument("--ignore-other-labels", action="store_true", help="other values are background")
+    p.add_argument("--participants", type=Path, help="a table participant_id, patient, side, group (tab-separated); needed where a patient has two hips")  # fmt: skip
+
+    p = verb("check", "Read every file of a cohort and say what is there, or what is wrong.")
+    p.add_argument("cohort", type=Path)
+
+    p = verb("train", "Train one network on one fold.", "Stopped, even killed, it goes on when started again. RUN appears when it is finished.")  # fmt: skip
+    p.add_argument("cohort", type=Path)
+    p.add_argument("folder", type=Path, metavar="RUN", help="a new folder for the network and its record")
+    p.add_argument(
+        "--network",
+        "--experiment",
+        dest="network",
+        required=True,
+        help="a network: 3d-f16-l4, 3d-f32-l4-d1.2.4.8, 2d-unpadded-f64-l3 …",
+    )
+    p.add_argument("--profile", default="quick", help="sizes and recipe: a name in profiles/, or a YAML file")
+    who = p.add_mutually_exclusive_group()
+    who.add_argument("--fold", type=int, default=0, help="which fold to hold out, from 0")
+    who.add_argument("--all-subjects", action="store_true", help="hold nobody out")
+    p.add_argument("--epochs", type=int, help="instead of the profile's")
+
+    p = verb("search", "Look for a learning rate and a number of maps, on scans that will not be scored.", "Stopped, even killed, it goes on when started again.")  # fmt: skip
+    p.add_argument("cohort", type=Path)
+    p.add_argument("folder", type=Path, metavar="SEARCH", help="a folder for the search and its runs")
+    p.add_argument("--network", "--experiment", dest="network", required=True, help="the network whose F is searched")
+    p.add_argument("--profile", default="quick", help="sizes and recipe: a name in profiles/, or a YAML file")
+    p.add_argument("--fold", type=int, default=0, help="the fold that is scored later and takes no part, from 0")
+    p.add_argument("--trials", type=int, default=20)
+    p.add_argument("--features", type=int, nargs="+", default=[8, 16, 32], help="the F to choose among")
+    p.add_argument("--rates", type=float, nargs=2, default=[1e-5, 1e-2], metavar=("LOW", "HIGH"), help="of the learning rate")  # fmt: skip
+
+    p = verb("evaluate", "Segment and score every scan of a cohort that a run was not trained on.", "predictions/, scores.csv, components.csv and curves.npz go into the run's folder.")  # fmt: skip
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
+    p.add_argument("cohort", type=Path)
+
+    p = verb("study", "Train every network of a profile on every fold, then make the tables.", "Stopped, even killed, it goes on when started again. workflow/README.md tells of clusters, several GPUs and the cost.")  # fmt: skip
+    p.add_argument("profile", help="a name in profiles/, or a YAML file")
+    p.add_argument("cohort", nargs="?", default="", help="default: synthetic hips, made beside the runs")
+    p.add_argument("--runs", default="", help="the folder for all runs; default: runs/PROFILE in the checkout")
+    p.add_argument("--cores", type=int, default=0, help="how many of this machine's cores to use; default: all")
+    p.add_argument("--gpus", type=int, help="how many of this machine's GPUs to use, one a training; default: all")
+    p.add_argument("--threads", type=int, default=0, help="cores for each training; with fewer than --cores, several are trained at once")  # fmt: skip
+    p.add_argument("--dry-run", action="store_true", help="only say what is done and left, and how long it took before")
+    p.add_argument(
+        "--snakemake",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="OPTION",
+        help="all that follows goes to Snakemake: --snakemake --executor slurm --jobs 20",
+    )
+
+    p = verb("predict", "Segment scans; probability and mask come out on each scan's own grid.")
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
+    p.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="NIfTI files")
+    p.add_argument("--cohort", type=Path, help="instead of IMAGE: the scans of a cohort that RUN was not trained on")
+    p.add_argument("--subjects", choices=["unseen", "all"], default="unseen", help="which scans of the cohort")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--threshold", type=float, help="instead of the run's own")
+    p.add_argument("--largest-component", action=argparse.BooleanOptionalAction, help="default: for 2D networks only, as in the paper")  # fmt: skip
+    p.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the prediction for the mirrored scan; default: as the run's profile says")  # fmt: skip
+    p.add_argument("--patches", choices=["nine", "one"], help="of unpadded networks: the paper's nine patches, or one pass; default: as the run's profile says")  # fmt: skip
+    p.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the arithmetic")  # fmt: skip
+    p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
+
+    p = verb("quality", "One HTML page of predictions without truth, likely failures first.", "Pieces, volume, shape, borders, and where networks are unsure or disagree. Nothing in it knows whether a mask is right.")  # fmt: skip
+    p.add_argument("predictions", type=Path, help="the --out of femur predict")
+    p.add_argument("--images", type=Path, help="the scans: a cohort, or a folder of NIfTI files; without it probabilities are drawn")  # fmt: skip
+    p.add_argument("--others", type=Path, nargs="+", default=[], help="the same scans predicted otherwise: by other folds, or with --flip and without")  # fmt: skip
+    p.add_argument("--reference", type=Path, help="a cohort whose masks are trusted, for the usual volume and shape; default: the other predictions")  # fmt: skip
+    p.add_argument("--out", type=Path, required=True, help="an HTML file")
+    p.add_argument("--csv", type=Path, help="the same as a table")
+    p.add_argument("--overwrite", action="store_true")
+
+    p = verb("export", "Hand a network on: a folder with it, its recipe and a small runner.", "With onnx the runner needs no TensorFlow. README.txt in the folder says how to run it.")  # fmt: skip
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
+    p.add_argument("out", type=Path, help="a new folder")
+    p.add_argument("--format", default="onnx", choices=["onnx", "keras", "savedmodel"])
+    p.add_argument(
+        "--patches", choices=["nine", "one"], help="of unpadded networks; default: as the run's profile says"
+    )
+
+    p = verb("score", "Compare predicted masks with true ones: Dice, precision, recall, specificity, ASD, MSD (mm).")  # fmt: skip
+    p.add_argument("--truth", type=Path, required=True, help="a cohort, or a folder of masks named as the predictions")
+    p.add_argument("--predictions", type=Path, required=True, help="the --out of femur predict")
+    p.add_argument("--out", type=Path, required=True, help="a CSV file")
+    p.add_argument("--overwrite", action="store_true")
+
+    p = verb("report", "One HTML page of every run in a folder: record, curves, scores, pictures.", "A run's scores.csv and predictions/ are shown if they lie in its folder.")  # fmt: skip
+    p.add_argument("runs", type=Path)
+    p.add_argument("--out", type=Path, required=True)
+    return main
 
 
 def _pictures_to_files() -> None:
@@ -28,28 +170,28 @@ def _say(line: object = "") -> None:
 def _refuse_to_replace(overwrite: bool, *files: Path) -> None:
     for file in files:
         if file.exists() and not overwrite:
-            raise DataError(file, "a file there already", "nothing", "Choose another name, or pass --overwrite.")
+            raise DataError(f"{file} exists already.", "Choose another name, or pass --overwrite.")
 
 
 def _phantom(a) -> None:
     from femur_lib.phantom.cohort import make_cohort
 
     if a.subjects < 1:
-        raise DataError("--subjects", str(a.subjects), "at least 1", "Ask for more.")
+        raise DataError(f"--subjects is {a.subjects}; at least 1 was expected.", "Ask for more.")
     if a.workers < 0:
-        raise DataError("--workers", str(a.workers), "0 or more", "Leave it out for one a core.")
+        raise DataError(f"--workers is {a.workers}; 0 or more was expected.", "Leave it out to use every core.")
     make_cohort(a.out, a.subjects, a.size, a.seed, a.difficulty, a.workers, _say)
 
 
 def _import_pelvis(a) -> None:
-    from femur_lib.sources.pelvis import CITATION, import_pelvis
+    from femur_lib.lab.import_pelvis import CITATION, import_pelvis
 
     table = import_pelvis(a.source, a.out, _say)
     _say(f"{len(table)} hips in {a.out}. Cite: {CITATION}")
 
 
 def _import_pairs(a) -> None:
-    from femur_lib.sources.pairs import import_pairs
+    from femur_lib.lab.import_pairs import import_pairs
 
     table = import_pairs(a.images, a.masks, a.out, a.label, a.ignore_other_labels, a.participants, _say)
     _say(f"{len(table)} scans of {table.patient.nunique()} patients in {a.out}")
@@ -64,61 +206,43 @@ def _check(a) -> None:
     _say(f"{len(table)} scans of {table.patient.nunique()} patients: every file can be used.")
 
 
-def _before_tensorflow(profile, architecture) -> None:
-    """Set what TensorFlow reads once, when it is imported."""
-    from femur_lib.onednn import avoid_where_it_hangs
-
-    avoid_where_it_hangs(architecture, *profile.grid_2d[:2])
-
-
 def _train(a) -> None:
     from femur_lib.cohort import read_cohort
-    from femur_lib.experiments import load_profile
+    from femur_lib.config import load_profile, prepare_backend
 
     cohort, profile = read_cohort(a.cohort), load_profile(a.profile)
     if a.epochs is not None and a.epochs < 1:
-        raise DataError("--epochs", str(a.epochs), "at least 1", "Ask for more.")
-    _before_tensorflow(profile, profile.architecture(a.experiment))
+        raise DataError(f"--epochs is {a.epochs}; at least 1 was expected.", "Ask for more.")
+    prepare_backend(profile, a.network)
     from femur_lib.training import train
 
-    _say(f"run: {train(cohort, a.folder, a.experiment, profile, None if a.all_subjects else a.fold, a.epochs, _say)}")
+    _say(f"run: {train(cohort, a.folder, a.network, profile, None if a.all_subjects else a.fold, a.epochs, _say)}")
 
 
 def _search(a) -> None:
     from femur_lib.cohort import read_cohort
-    from femur_lib.experiments import load_profile, with_features
+    from femur_lib.config import load_profile
+    from femur_lib.lab.search import search
 
     cohort, profile = read_cohort(a.cohort), load_profile(a.profile)
-    _before_tensorflow(profile, profile.architecture(with_features(a.experiment, max(a.features))))
-    from femur_lib.search import search
-
     table = search(
-        cohort, a.folder, a.experiment, profile, a.fold, a.trials, tuple(a.features), tuple(a.rates), _say
+        cohort, a.folder, a.network, profile, a.fold, a.trials, tuple(a.features), tuple(a.rates), _say
     )  # fmt: skip
     _say(table.to_string(index=False))
 
 
-def _prepare_for(run: Path) -> None:
-    """The same for a run; a folder that is no run is refused later."""
-    from femur_lib.experiments import Profile
-
-    if (run / "run.json").is_file():
-        record = json.loads((run / "run.json").read_text())
-        profile = Profile(**record["profile"])
-        _before_tensorflow(profile, profile.architecture(record["experiment"]))
-
-
 def _predict(a) -> None:
     from femur_lib.cohort import read_cohort
-    from femur_lib.prediction import predict_files, scans_of_cohort, scans_of_files
+    from femur_lib.evaluation import predict_files, scans_of_cohort, scans_of_files
 
     if bool(a.images) == bool(a.cohort):
-        raise DataError("femur predict", "both or neither of IMAGE and --cohort", "one of them", "See --help.")
+        raise DataError("femur predict takes either IMAGE or --cohort.", "Give one of them; see femur predict --help.")
     if a.threshold is not None and not 0 <= a.threshold < 1:
-        raise DataError("--threshold", str(a.threshold), "a probability, 0 to below 1", "Correct it.")
+        raise DataError(
+            f"--threshold is {a.threshold}; a probability of at least 0 and below 1 was expected.", "Correct it."
+        )
     cohort = read_cohort(a.cohort) if a.cohort else None
     scans = scans_of_files(a.images) if cohort is None else []
-    _prepare_for(a.folder)
     from femur_lib.runs import load_run
 
     run = load_run(a.folder, a.precision, a.patches)
@@ -126,7 +250,7 @@ def _predict(a) -> None:
         seen = run.record["training"] if a.subjects == "unseen" else []
         scans = scans_of_cohort(cohort, leave_out=seen)
         if not scans:
-            raise DataError(a.cohort, "no scan that the run was not trained on", "some", "Pass --subjects all.")
+            raise DataError(f"{a.cohort} has no scan that the run was not trained on.", "Pass --subjects all.")
     _pictures_to_files()
     asked = {"threshold": a.threshold, "largest_component": a.largest_component, "flip": a.flip}
     segmenter = replace(run.segmenter, **{k: v for k, v in asked.items() if v is not None})
@@ -137,7 +261,6 @@ def _evaluate(a) -> None:
     from femur_lib.cohort import read_cohort
 
     cohort = read_cohort(a.cohort)
-    _prepare_for(a.folder)
     from femur_lib.evaluation import evaluate
     from femur_lib.runs import load_run
 
@@ -146,8 +269,7 @@ def _evaluate(a) -> None:
 
 
 def _study(a) -> None:
-    from femur_lib.study import describe, plan
-    from femur_lib.study_runner import run_study
+    from femur_lib.paper.study import describe, plan, run_study
 
     if a.dry_run:
         _say(describe(plan(a.profile, a.cohort, a.runs)))
@@ -162,15 +284,14 @@ def _say_scores(table) -> None:
 
 
 def _export(a) -> None:
-    _prepare_for(a.folder)
-    from femur_lib.exporting import export
+    from femur_lib.lab.export import export
 
     _say(f"network: {export(a.folder, a.out, a.format, a.patches)}")
 
 
 def _score(a) -> None:
-    from femur_lib.files import write_csv
-    from femur_lib.prediction import score_files, truth_paths
+    from femur_lib._runtime.files import write_csv
+    from femur_lib.evaluation import score_files, truth_paths
 
     _refuse_to_replace(a.overwrite, a.out)
     table = score_files(truth_paths(a.truth), a.predictions)
@@ -179,10 +300,10 @@ def _score(a) -> None:
 
 
 def _quality(a) -> None:
+    from femur_lib._runtime.files import write_csv
     from femur_lib.cohort import read_cohort
-    from femur_lib.files import write_csv
-    from femur_lib.quality import find_images
-    from femur_lib.quality_page import write_quality_page
+    from femur_lib.lab.quality_control import find_images
+    from femur_lib.lab.quality_page import write_quality_page
 
     _refuse_to_replace(a.overwrite, *filter(None, (a.out, a.csv)))
     _pictures_to_files()
@@ -196,7 +317,7 @@ def _quality(a) -> None:
 
 
 def _report(a) -> None:
-    from femur_lib.report import write_report
+    from femur_lib.lab.report import write_report
 
     _pictures_to_files()
     _say(f"report: {write_report(a.runs, a.out)}")

@@ -1,6 +1,6 @@
-"""A cohort: scans, masks and who they belong to, as they lie on disk.
+"""A cohort: scans, masks and whose they are, as they lie on disk; and its folds, by patient.
 
-The layout follows BIDS (https://bids-specification.readthedocs.io), one row and one folder a hip::
+The layout follows BIDS (https://bids-specification.readthedocs.io), with one row and one folder for each hip::
 
     COHORT/
       dataset_description.json
@@ -8,7 +8,7 @@ The layout follows BIDS (https://bids-specification.readthedocs.io), one row and
       sub-01L/anat/sub-01L_T1w.nii.gz
       derivatives/femur/sub-01L/anat/sub-01L_desc-femur_mask.nii.gz
 
-``patient`` is what folds are made by: the two hips of one woman are two participants and one patient.
+Folds are made by ``patient``: the two hips of one woman are two participants and one patient.
 """
 
 import json
@@ -25,8 +25,16 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 import femur_lib
-from femur_lib.errors import DataError
-from femur_lib.volumes import Volume, check_same_grid, read_mask, read_volume, write_volume
+from femur_lib._runtime.errors import DataError
+from femur_lib.volumes import (
+    Volume,
+    check_same_grid,
+    faces_touched,
+    read_mask,
+    read_volume,
+    volume_cm3,
+    write_volume,
+)
 
 COLUMNS = ["participant_id", "patient", "side", "group"]
 
@@ -58,10 +66,20 @@ class Cohort:
         raise KeyError(f"{self.root} has no subject {name}; it has {', '.join(s.id for s in self.subjects)}")
 
     @property
-    def source(self) -> str:
-        """What the cohort was made from, as its dataset_description.json says."""
+    def description(self) -> dict:
+        """What its dataset_description.json says."""
         about = self.root / "dataset_description.json"
-        return str(json.loads(about.read_text()).get("Source", "not said")) if about.is_file() else "not said"
+        return json.loads(about.read_text()) if about.is_file() else {}
+
+    @property
+    def source(self) -> str:
+        """What the cohort was made from."""
+        return str(self.description.get("Source", "unknown"))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether its hips were drawn by a program; older cohorts say so in their source alone."""
+        return bool(self.description.get("Synthetic", self.source.startswith("femur phantom")))
 
     def table(self) -> pd.DataFrame:
         """Participants as a data frame, one row a subject."""
@@ -88,7 +106,7 @@ def mask_path(root: Path, subject: str) -> Path:
 
 
 def read_cohort(root: str | os.PathLike) -> Cohort:
-    """Read a cohort's table and see that every file it names is there; no voxel is read yet.
+    """Read a cohort's table and check that every file it names exists; no voxel is read yet.
 
     Raises:
         DataError: the table is missing, lacks a column, is empty, names a subject twice, gives one patient two
@@ -97,32 +115,38 @@ def read_cohort(root: str | os.PathLike) -> Cohort:
     root = Path(root)
     path = root / "participants.tsv"
     if not path.is_file():
-        raise DataError(root, "no participants.tsv", "a cohort folder", "See data/README.md for the layout.")
+        raise DataError(
+            f"{root} holds no participants.tsv; the folder of a cohort was expected.",
+            "data/README.md describes the layout.",
+        )
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(
-            path, f"a table that cannot be read ({error})", "tab-separated text", "Save it as such."
-        ) from None
+        raise DataError(f"{path} cannot be read as tab-separated text ({error}).", "Save it as such.") from None
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
-        raise DataError(path, f"no column {', '.join(missing)}", f"{', '.join(COLUMNS)}", "Add the column.")
+        raise DataError(
+            f"{path} has no column {', '.join(missing)}; the columns {', '.join(COLUMNS)} were expected.",
+            "Add what is missing.",
+        )
     if table.empty:
-        raise DataError(path, "no rows", "one row a hip", "Add the hips.")
+        raise DataError(f"{path} has no rows; one row for each hip was expected.", "Add the hips.")
     twice = table.participant_id[table.participant_id.duplicated()].unique()
     if len(twice):
-        raise DataError(path, f"{', '.join(twice)} in more than one row", "one row a hip", "Name each hip once.")
+        raise DataError(f"{path} names {', '.join(twice)} in more than one row.", "Name each hip once.")
     groups = table.groupby("patient").group.agg(set)
     for patient, names in groups[groups.map(len) > 1].items():
         raise DataError(
-            path,
-            f"patient {patient} in the groups {', '.join(sorted(names))}",
-            "one group a patient",
-            "Folds keep a patient together and groups balanced; give all rows of a patient the same group.",
+            f"{path} has patient {patient} in the groups {', '.join(sorted(names))}; one group was expected, since "
+            "folds keep a patient together and groups balanced.",
+            "Give all rows of a patient the same group.",
         )
     strange = sorted(set(table.side) - {"L", "R", "n/a"})
     if strange:
-        raise DataError(path, f"side {', '.join(map(repr, strange))}", "L, R or n/a", "Correct the column side.")
+        raise DataError(
+            f"{path} has the side {', '.join(map(repr, strange))}; L, R or n/a was expected.",
+            "Correct the column side.",
+        )
     subjects = []
     for row in table.itertuples():
         name = str(row.participant_id)
@@ -130,28 +154,29 @@ def read_cohort(root: str | os.PathLike) -> Cohort:
         for file in (image, mask):
             if not file.is_file():
                 raise DataError(
-                    file,
-                    "no such file",
-                    f"the file of {name}",
-                    "Add it, or remove the row from participants.tsv.",
+                    f"{file} does not exist; participants.tsv names {name}.", "Add the file, or remove the row."
                 )
         subjects.append(Subject(name, str(row.patient), str(row.side), str(row.group), image, mask))
     return Cohort(root, tuple(subjects))
 
 
 def read_subject(subject: Subject) -> tuple[Volume, Volume]:
-    """A subject's scan and mask, on the scan's own axes, checked against each other (DataError if not alike)."""
+    """A subject's scan and mask on the scan's own axes.
+
+    Raises:
+        DataError: one of them cannot be used, or they do not lie on the same grid.
+    """
     image, mask = read_volume(subject.image), read_mask(subject.mask)
     check_same_grid(subject.mask, mask, subject.image, image)
     return image, mask
 
 
 def check_cohort(cohort: Cohort, progress: Callable[[str], None] = lambda line: None) -> pd.DataFrame:
-    """Read every file of a cohort and describe it: one row a subject.
+    """Read every file of a cohort and describe it, one row for each subject.
 
     Returns:
-        A data frame with shape, spacing (mm), axes, mask volume (cm3), the number of mask components, and whether
-        the mask touches the scan's border (a femur cut by the field of view has no true volume).
+        A data frame with shape, spacing (mm), axes, the mask's volume (cm³) and number of components, and whether the
+        mask touches the scan's border (a femur that the field of view cuts off has no true volume).
 
     Raises:
         DataError: the first file that cannot be used.
@@ -162,7 +187,6 @@ def check_cohort(cohort: Cohort, progress: Callable[[str], None] = lambda line: 
     for subject in cohort.subjects:
         progress(subject.id)
         image, mask = read_subject(subject)
-        inside = mask.array[1:-1, 1:-1, 1:-1].sum()
         rows.append(
             {
                 "participant_id": subject.id,
@@ -172,9 +196,9 @@ def check_cohort(cohort: Cohort, progress: Callable[[str], None] = lambda line: 
                 "shape": " x ".join(map(str, image.array.shape)),
                 "spacing_mm": " x ".join(f"{s:.3g}" for s in image.spacing_mm),
                 "axes": "".join(image.axes),
-                "mask_cm3": float(mask.array.sum() * np.prod(mask.spacing_mm) / 1000),
+                "volume_cm3": volume_cm3(mask),
                 "components": int(ndimage.label(mask.array, np.ones((3, 3, 3)))[1]),
-                "touches_border": bool(inside < mask.array.sum()),
+                "touches_border": bool(faces_touched(mask)),
             }
         )
     return pd.DataFrame(rows)
@@ -183,8 +207,8 @@ def check_cohort(cohort: Cohort, progress: Callable[[str], None] = lambda line: 
 def folds(cohort: Cohort, n_folds: int = 4, seed: int = 0) -> list[Fold]:
     """Split by patient, with the groups spread evenly (paper, Model selection: four folds, stratified random).
 
-    A patient's hips always go together: two hips of one woman are not independent, and a network that has seen the
-    one is not tested honestly on the other.
+    A patient's hips always go together: two hips of one woman are not independent, and a network that has seen one of
+    them is not tested honestly on the other.
 
     Raises:
         ValueError: fewer patients than folds.
@@ -192,7 +216,7 @@ def folds(cohort: Cohort, n_folds: int = 4, seed: int = 0) -> list[Fold]:
     patients = cohort.table().groupby("patient", sort=True).group.first()
     if len(patients) < n_folds:
         raise ValueError(f"{n_folds} folds need at least {n_folds} patients; {cohort.root} has {len(patients)}")
-    # scikit-learn wants every group to have a member in every fold; smaller groups are pooled.
+    # scikit-learn wants each group to have a member in every fold, so smaller groups are pooled.
     sizes = patients.value_counts()
     strata = patients.where(patients.map(sizes) >= n_folds, "pooled")
     if (strata == "pooled").sum() < n_folds:
@@ -217,16 +241,14 @@ def new_cohort(
     """Write a cohort that appears at ``out`` whole or not at all.
 
     Yields a function ``add(subject, patient, side, group, image, mask)``. Files go to a folder beside ``out``, which
-    takes its name when the block ends without an error. ``report``, filled in the block, becomes import_report.tsv.
+    takes its name when the block ends without an error. What the block adds to ``report`` becomes import_report.tsv.
 
     Raises:
         DataError: ``out`` exists already and is not an empty folder.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(
-            out, "something there already", "a new or empty folder", "Choose another, or remove it yourself."
-        )
+        raise DataError(f"{out} exists and is not empty.", "Choose another folder, or remove it yourself.")
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -241,7 +263,7 @@ def new_cohort(
     try:
         yield add
         if not rows:
-            raise DataError(source, "no usable scan", "at least one", "Check the folder.")
+            raise DataError(f"{source} holds no scan that can be used.", "Check the folder.")
         if report:
             pd.DataFrame(report).to_csv(partial / "import_report.tsv", sep="\t", index=False)
         write_tables(partial, rows, name, source, **description)

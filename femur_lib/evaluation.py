@@ -1,8 +1,10 @@
 """Evaluate finished runs on the scans they were not trained on, and ask what their choices owe to those very scans.
 
-A run's folder then also holds ``predictions/``, ``scores.csv`` (masks as the run makes them), ``components.csv`` (each
-mask without and with the largest component alone: paper, Table 2) and ``curves.npz`` (each scan's histogram of
-probabilities, from which every curve and threshold follows); ``evaluation.json`` has their checksums.
+``predict_files`` turns scans into files beside one another: probability, mask and a picture, on each scan's own grid.
+``score`` compares a mask with the truth (Evaluation, Eqs. 2 to 7). ``evaluate`` does both for a whole cohort: a run's
+folder then also holds ``predictions/``, ``scores.csv`` (masks as the run makes them), ``components.csv`` (each mask
+without and with the largest component alone: Table 2) and ``curves.npz`` (each scan's histogram of probabilities, from
+which every curve and threshold follows); ``evaluation.json`` has their checksums.
 """
 
 import os
@@ -14,21 +16,160 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from femur_lib.callbacks import Progress
-from femur_lib.cohort import Cohort
-from femur_lib.errors import DataError
-from femur_lib.files import checksums, damage, whole, write_csv
-from femur_lib.locks import alone
-from femur_lib.masks import largest_component, threshold_mask
-from femur_lib.prediction import predict_files, scans_of_cohort, score
-from femur_lib.records import kept_epoch, read_record, write_json
-from femur_lib.runs import Run
-from femur_lib.scores.curves import THRESHOLDS, ProbabilityHistogram, mean_curve_threshold, thresholds_without
-from femur_lib.segmentation import SUFFIXES
-from femur_lib.volumes import Volume, read_mask, read_volume
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import checksums, find_damage, write_csv, write_json
+from femur_lib._runtime.locks import exclusive_lock
+from femur_lib._runtime.words import Progress
+from femur_lib.cohort import Cohort, read_cohort
+from femur_lib.inference import (
+    SUFFIXES,
+    Segmenter,
+    check_fits,
+    check_free,
+    largest_component,
+    scans_by_name,
+    segment,
+    threshold_mask,
+    write_segmentation,
+)
+from femur_lib.metrics.curves import (
+    ProbabilityHistogram,
+    mean_curve_threshold,
+    read_histograms,
+    thresholds_without,
+    write_histograms,
+)
+from femur_lib.metrics.overlap import overlap
+from femur_lib.metrics.surface_distance import distances
+from femur_lib.runs import Run, kept_epoch, read_record
+from femur_lib.volumes import Volume, check_same_grid, read_labels, read_mask, read_volume
 
+PICTURE = "_overlay.png"
 FILES = ("scores.csv", "components.csv", "curves.npz")
 SEAL = "evaluation.json"  # written last
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Something to predict: a name for the files, the scan, and its true mask where there is one."""
+
+    name: str
+    image: Path
+    truth: Path | None = None
+
+
+def scans_of_files(images: Sequence[str | os.PathLike]) -> list[Scan]:
+    """Scans named after their files.
+
+    Raises:
+        DataError: two files have one name.
+    """
+    return [Scan(name, image) for name, image in scans_by_name(images).items()]
+
+
+def scans_of_cohort(cohort: Cohort, leave_out: Sequence[str] = ()) -> list[Scan]:
+    """The scans of a cohort with their masks, except those named."""
+    return [Scan(s.id, s.image, s.mask) for s in cohort.subjects if s.id not in leave_out]
+
+
+def predict_files(
+    segmenter: Segmenter,
+    scans: Sequence[Scan],
+    out: str | os.PathLike,
+    overwrite: bool = False,
+    progress: Progress = lambda line: None,
+) -> list[Path]:
+    """Segment scans into ``out``: ``<name>_probability.nii.gz``, ``<name>_mask.nii.gz``, ``<name>_overlay.png``.
+
+    Every scan is read and checked before the first is segmented, so bad input leaves nothing behind.
+
+    Returns:
+        The masks' paths.
+
+    Raises:
+        DataError: a scan cannot be used, or an output exists and ``overwrite`` is False.
+    """
+    from femur_lib.plotting import overlay_page, save
+
+    out = Path(out)
+    for scan in scans:
+        if not overwrite:
+            check_free(out, scan.name, (*SUFFIXES.values(), PICTURE))
+        image = read_volume(scan.image)
+        check_fits(segmenter, scan.image, image)
+        if scan.truth is not None:
+            check_same_grid(scan.truth, read_mask(scan.truth), scan.image, image)
+    masks = []
+    for number, scan in enumerate(scans, start=1):
+        image = read_volume(scan.image)
+        probability, mask = segment(segmenter, image)
+        masks.append(write_segmentation(out, scan.name, probability, mask))
+        truth = read_mask(scan.truth) if scan.truth else None
+        save(overlay_page(image, mask, truth, title=scan.name), out / f"{scan.name}{PICTURE}")
+        progress(f"{scan.name} ({number} of {len(scans)})")
+    return masks
+
+
+def score(true: Volume, predicted: Volume) -> dict[str, float]:
+    """All scores of one mask: overlap, and surface distances in mm by the scan's spacing."""
+    return {
+        **overlap(true.array, predicted.array),
+        **distances(true.array, predicted.array, true.spacing_mm),
+    }
+
+
+def truth_paths(truth: str | os.PathLike) -> dict[str, Path]:
+    """Masks by name: of a cohort by participant, of a plain folder by file name without ``_mask`` and ``.nii.gz``."""
+    truth = Path(truth)
+    if (truth / "participants.tsv").is_file():
+        return {s.id: s.mask for s in read_cohort(truth).subjects}
+    files = sorted([*truth.glob("*.nii"), *truth.glob("*.nii.gz")])
+    files = [f for f in files if not f.name.endswith(SUFFIXES["probability"])]
+    return {f.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_mask"): f for f in files}
+
+
+def score_files(truth: Mapping[str, Path], predictions: str | os.PathLike) -> pd.DataFrame:
+    """Score every predicted mask of a folder against the true mask of its name, on the truth's grid.
+
+    Returns:
+        One row a mask: participant_id, dice, precision, recall, specificity, asd_mm, msd_mm, hd95_mm, nsd (NaN where
+        undefined: an empty prediction has no precision and no surface).
+
+    Raises:
+        DataError: no predictions, one without a truth, a file that cannot be used, or grids that differ.
+    """
+    predictions = Path(predictions)
+    files = sorted(predictions.glob(f"*{SUFFIXES['mask']}"))
+    if not files:
+        raise DataError(
+            f"{predictions} holds no *{SUFFIXES['mask']}; the output of femur predict was expected.",
+            "Check the folder.",
+        )
+    rows = []
+    for file in files:
+        name = file.name.removesuffix(SUFFIXES["mask"])
+        if name not in truth:
+            raise DataError(
+                f"{file} has no true mask of the name {name}; there are {', '.join(truth) or 'none'}.",
+                "Check the names.",
+            )
+        true = read_mask(truth[name])
+        predicted = read_prediction(file)
+        check_same_grid(file, predicted, truth[name], true)
+        rows.append({"participant_id": name, **score(true, predicted)})
+    return pd.DataFrame(rows)
+
+
+def read_prediction(path: Path) -> Volume:
+    """A predicted mask, which unlike a true one may be empty.
+
+    Raises:
+        DataError: it cannot be read, or has values other than 0 and 1.
+    """
+    labels = read_labels(path)
+    if labels.array.max() > 1 or labels.array.min() < 0:
+        raise DataError(f"{path} has values other than 0 and 1; a mask was expected.", "Predict again.")
+    return Volume(labels.array == 1, labels.affine)
 
 
 @dataclass(frozen=True)
@@ -43,14 +184,14 @@ class Evaluation:
 def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -> Evaluation:
     """Segment and score every scan of a cohort that a run was not trained on; or find what an earlier call wrote.
 
-    Memory is that of one scan, however many there are.
+    It takes the memory of one scan, however many there are.
 
     Raises:
         DataError: there is no such scan, or one does not fit the network.
     """
-    if damage(run.folder, SEAL):  # not evaluated, or not as it was written
-        with alone(run.folder, progress):
-            if damage(run.folder, SEAL):  # still, after another process may have been waited for
+    if find_damage(run.folder, SEAL):  # not evaluated, or not as it was written
+        with exclusive_lock(run.folder, progress):
+            if find_damage(run.folder, SEAL):  # still so, after another process may have been waited for
                 _evaluate(cohort, run, progress)
     return read_evaluation(run.folder)
 
@@ -59,14 +200,16 @@ def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
     folder, started = run.folder, time.monotonic()
     scans = scans_of_cohort(cohort, leave_out=run.record["training"])
     if not scans:
-        raise DataError(cohort.root, "no scan that the run was not trained on", "some", "Train with a fold.")
+        raise DataError(
+            f"{cohort.root} has no scan that the run {folder} was not trained on.", "Train with a fold held out."
+        )
     (folder / SEAL).unlink(missing_ok=True)
     predict_files(run.segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
     rows, curves = [], {}
     for name in (scan.name for scan in scans):
         truth = read_mask(cohort[name].mask)
         probability = read_volume(folder / "predictions" / f"{name}{SUFFIXES['probability']}")
-        plain = threshold_mask(probability.array, run.threshold)
+        plain = threshold_mask(probability.array, run.segmenter.threshold)
         for kept, mask in ((False, plain), (True, largest_component(plain))):
             found = score(truth, Volume(mask, truth.affine))
             rows.append({"participant_id": name, "largest_component": kept, **found})
@@ -76,7 +219,7 @@ def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
     as_made = components[components.largest_component == run.segmenter.largest_component]
     write_csv(folder / "scores.csv", as_made.drop(columns="largest_component").sort_values("participant_id"))
     write_csv(folder / "components.csv", components)
-    write_curves(folder / "curves.npz", curves)
+    write_histograms(folder / "curves.npz", curves)
     seconds = round(time.monotonic() - started, 1)
     write_json(folder / SEAL, {"seconds": seconds, "files": checksums(folder, FILES)})
 
@@ -85,47 +228,22 @@ def read_evaluation(folder: str | os.PathLike) -> Evaluation:
     """What :func:`evaluate` wrote into a run's folder.
 
     Raises:
-        DataError: it has not been called, or a file was changed since.
+        DataError: the run has not been evaluated, or a file was changed since.
     """
     folder = Path(folder)
-    missing = damage(folder, SEAL)
-    if missing:
-        raise DataError(folder, missing, "an evaluated run", "Evaluate it: femur evaluate.")
+    damage = find_damage(folder, SEAL)
+    if damage:
+        raise DataError(f"{folder}: {damage}; an evaluated run was expected.", "Evaluate it: femur evaluate.")
     scores, components = (pd.read_csv(folder / name) for name in FILES[:2])
-    return Evaluation(scores, components, read_curves(folder / FILES[2]))
-
-
-def write_curves(path: str | os.PathLike, curves: Mapping[str, ProbabilityHistogram]) -> None:
-    """Histograms by scan, whole or not at all."""
-    with whole(path) as half_written, half_written.open("wb") as file:
-        counts = {"femur": [h.femur for h in curves.values()], "background": [h.background for h in curves.values()]}
-        np.savez_compressed(file, allow_pickle=False, names=np.array(list(curves)), **counts)
-
-
-def read_curves(path: str | os.PathLike) -> dict[str, ProbabilityHistogram]:
-    """What :func:`write_curves` wrote."""
-    curves = {}
-    with np.load(path) as kept:
-        for name, femur, background in zip(kept["names"], kept["femur"], kept["background"], strict=True):
-            curves[str(name)] = histogram = ProbabilityHistogram()
-            histogram.femur, histogram.background = femur, background
-    return curves
-
-
-def dice_at(histogram: ProbabilityHistogram, threshold: float) -> float:
-    """Dice of the mask of all voxels above a threshold; of a threshold within a bin, that of the bin's end."""
-    first = int(np.searchsorted(THRESHOLDS, threshold))
-    found = int(histogram.femur[first:].sum())
-    marked = found + int(histogram.background[first:].sum())
-    return 2 * found / (marked + int(histogram.femur.sum()))
+    return Evaluation(scores, components, read_histograms(folder / FILES[2]))
 
 
 def choices(runs: Sequence[str | os.PathLike]) -> pd.DataFrame:
     """What each fold's own scans chose, and what the scans of the other folds would have chosen for it.
 
-    The paper lets the fold that is scored choose the epoch to stop at and the threshold to cut at, which is
-    optimistic. This asks how much: Dice with its own choice, and with that of the others. The epoch of the others is
-    the median of those they kept (rounded down), at most the last that was trained here.
+    The paper lets the scored fold choose the epoch to stop at and the threshold to cut at, which is optimistic. This
+    table shows by how much: Dice with the fold's own choice, and with that of the others. The others' epoch is the
+    median of those they kept (rounded down), at most the last that was trained here.
 
     Args:
         runs: evaluated runs of one network, one a fold, at least two.
@@ -142,19 +260,18 @@ def choices(runs: Sequence[str | os.PathLike]) -> pd.DataFrame:
     folders = [Path(run) for run in runs]
     records = [read_record(folder) for folder in folders]
     fold_numbers = [record["fold"] for record in records]
-    if len(set(fold_numbers)) < max(2, len(folders)) or len({r["experiment"] for r in records}) > 1:
-        found = ", ".join(f"{r['experiment']} fold {r['fold']}" for r in records)
-        raise DataError("runs", found, "one network, and each fold once", "Choose others.")
+    if len(set(fold_numbers)) < max(2, len(folders)) or len({r["network"] for r in records}) > 1:
+        given = ", ".join(f"{r['network']} fold {r['fold']}" for r in records)
+        raise DataError(f"The runs given are {given}; one network with each fold once was expected.", "Choose others.")
     curves = [read_evaluation(folder).curves for folder in folders]
     fold_of = {name: fold for fold, found in zip(fold_numbers, curves, strict=True) for name in found}
     by_others = thresholds_without({name: h for found in curves for name, h in found.items()}, fold_of)
     epochs = [kept_epoch(folder) for folder in folders]
     rows = []
     for i, (folder, fold) in enumerate(zip(folders, fold_numbers, strict=True)):
-        dice = pd.read_csv(folder / "history.csv").val_dice
+        dice, histograms = pd.read_csv(folder / "history.csv").val_dice, list(curves[i].values())
         others = min(int(np.median(epochs[:i] + epochs[i + 1 :])), len(dice) - 1)
-        own = mean_curve_threshold(list(curves[i].values()))
-        youden = sum(curves[i].values(), ProbabilityHistogram()).youden_threshold()
+        own, youden = mean_curve_threshold(histograms), sum(histograms, ProbabilityHistogram()).youden_threshold()
         rows.append(
             {
                 "fold": fold,
@@ -164,15 +281,17 @@ def choices(runs: Sequence[str | os.PathLike]) -> pd.DataFrame:
                 "dice_at_epoch_by_others": float(dice[others]),
                 "threshold": own,
                 "threshold_by_others": by_others[fold],
-                "dice_at_threshold": float(np.mean([dice_at(h, own) for h in curves[i].values()])),
-                "dice_at_threshold_by_others": float(
-                    np.mean([dice_at(h, by_others[fold]) for h in curves[i].values()])
-                ),
+                "dice_at_threshold": _mean_dice(histograms, own),
+                "dice_at_threshold_by_others": _mean_dice(histograms, by_others[fold]),
                 "youden": youden,
-                "dice_at_youden": float(np.mean([dice_at(h, youden) for h in curves[i].values()])),
+                "dice_at_youden": _mean_dice(histograms, youden),
             }
         )
     return pd.DataFrame(rows).sort_values("fold", ignore_index=True)
+
+
+def _mean_dice(histograms: Sequence[ProbabilityHistogram], threshold: float) -> float:
+    return float(np.mean([histogram.dice_at(threshold) for histogram in histograms]))
 
 
 def optimism(chosen: pd.DataFrame) -> dict[str, float]:

@@ -1,27 +1,189 @@
-"""The probability of every voxel, on the scan's own grid."""
+"""From a scan to the probability of every voxel, and from there to a mask, on the scan's own grid.
 
+Padded networks predict a whole slice or volume at once. For unpadded ones "we extrapolate the missing content by
+mirroring the input image" and "divide the mirrored image into 9 patches that cover the full mirrored image with an
+ordered overlap" (Inference and Post-processing). Voxels above a threshold are femur; of 2D networks' masks only the
+largest component is kept.
+
+What has been trained travels as one value, a :class:`Segmenter`. Nothing here needs Keras: a model is what predicts.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import prod
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from scipy import ndimage
 
-from femur_lib.architecture import Architecture, UnpaddedGeometry, unpadded_geometry
-from femur_lib.costs import cost, machine_bytes
-from femur_lib.inputs import pad_to_multiple, padded_size, three_slices, unpad
-from femur_lib.volumes import Grid, Volume, from_grid, from_stack, to_grid, to_stack
+from femur_lib._runtime.errors import DataError
+from femur_lib.architecture import (
+    Architecture,
+    UnpaddedGeometry,
+    cost,
+    pass_size,
+    size_for_output,
+    unpadded_geometry,
+)
+from femur_lib.preprocessing import (
+    Grid,
+    from_grid,
+    grid_spacing_mm,
+    pad_to_multiple,
+    padded_size,
+    three_slices,
+    to_grid,
+    unpad,
+)
+from femur_lib.volumes import Volume, from_stack, to_stack, write_volume
 
-BATCH_PIXELS = 2**20  # slices go through a 2D network in batches of at most about this many pixels
-MEMORY_SHARE = 4  # and of at most one part in so many of the machine's memory
+BATCH_PIXELS, BATCH_BYTES = 2**20, 2**30  # slices share a batch up to so many pixels, and bytes of their widest layer
+CONNECTIVITIES = {6: 1, 18: 2, 26: 3}  # how many neighbours of a voxel touch it, and the rank by which scipy knows that
+SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz"}
+SPACING_TOLERANCE = 1.5  # a network is not asked about pixels so much larger or smaller than those it was trained on
+
+
+class Model(Protocol):
+    """What predicts: a Keras model, or anything else with this method."""
+
+    def predict_on_batch(self, x: np.ndarray) -> Any:
+        """(N, ..., C) images to (N, ..., 2) probabilities of background and femur."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A trained network with everything around it that turns a scan into a mask.
+
+    Attributes:
+        model: of an unpadded network, built for the input size that ``patches`` asks for.
+        architecture: what it is.
+        grid: how it sees a scan.
+        threshold: voxels with a higher probability are femur.
+        largest_component: whether only the largest component is kept; the paper does so after 2D networks alone.
+        flip: whether each prediction is averaged with that of the mirrored scan.
+        patches: for unpadded networks, the paper's "nine", or "one" pass over the mirrored slice.
+        grid_spacing_mm: of the scans it was trained on, once on the grid.
+    """
+
+    model: Model
+    architecture: Architecture
+    grid: Grid
+    threshold: float = 0.5
+    largest_component: bool = False
+    flip: bool = False
+    patches: str = "nine"
+    grid_spacing_mm: tuple[float, ...] = ()
+
+
+def segment(segmenter: Segmenter, volume: Volume) -> tuple[Volume, Volume]:
+    """Probability (float32) and mask (boolean) of one scan, with the scan's own axes and affine."""
+    probability = predict_volume(segmenter, volume)
+    mask = threshold_mask(probability.array, segmenter.threshold)
+    if segmenter.largest_component:
+        mask = largest_component(mask)
+    return probability, Volume(mask, volume.affine)
+
+
+def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:
+    """Femur probability of a scan as it lies on disk, in any axis order, oblique or not.
+
+    Returns:
+        Probabilities in [0, 1], float32, with the scan's own axes, shape and affine.
+    """
+    stack = to_stack(volume).array
+    seen = to_grid(stack, segmenter.grid)
+    p = grid_probability(segmenter, seen)
+    if segmenter.flip:
+        p = (p + grid_probability(segmenter, seen[:, ::-1])[:, ::-1]) / 2
+    return from_stack(from_grid(p, stack.shape), volume)
+
+
+def grid_probability(segmenter: Segmenter, stack: np.ndarray) -> np.ndarray:
+    """Femur probability of a stack that is on the network's grid.
+
+    Args:
+        segmenter: the trained network.
+        stack: (rows, columns, slices), of any size if the network is padded.
+
+    Returns:
+        float32, the stack's shape.
+    """
+    model, a, patches = segmenter.model, segmenter.architecture, segmenter.patches
+    if a.dimensions == 3:
+        padded = pad_to_multiple(stack, a.size_multiple)
+        return unpad(model.predict_on_batch(padded[None, ..., None])[0, ..., 1], stack.shape)
+    rows, columns, slices = stack.shape
+    if a.padded:
+        size = padded_size((rows, columns), a.size_multiple)
+    else:
+        size = (rows, columns) if patches == "nine" else pass_size(a, rows, columns)
+    at_once = slices_at_once(a, size)
+    out = np.empty(stack.shape, np.float32)
+    for start in range(0, slices, at_once):
+        chosen = range(start, min(slices, start + at_once))
+        images = np.stack([three_slices(stack, k) for k in chosen])
+        if a.padded:
+            padded = pad_to_multiple(images, (1, *a.size_multiple))
+            p = unpad(model.predict_on_batch(padded)[..., 1], images.shape[:3])
+        elif patches == "nine":
+            p = nine_patches(model, images, a.levels)
+        else:
+            p = one_mirrored_pass(model, images, a.levels)
+        out[..., chosen.start : chosen.stop] = np.moveaxis(p, 0, -1)
+    return out
+
+
+def slices_at_once(architecture: Architecture, size: tuple[int, ...]) -> int:
+    """How many slices of so many rows and columns go through a 2D network together."""
+    by_memory = BATCH_BYTES // (4 * cost(architecture, size).widest)
+    return max(1, min(by_memory, BATCH_PIXELS // prod(size)))
+
+
+def nine_patches(model: Model, images: np.ndarray, levels: int, multiple: int = 1) -> np.ndarray:
+    """Femur probability of whole slices from an unpadded network, averaged over nine overlapping patches.
+
+    Args:
+        model: an unpadded 2D network for inputs of the images' size.
+        images: (N, H, W, 3), slices with their neighbours.
+        levels: how often the network pools.
+        multiple: see :func:`patch_starts`.
+
+    Returns:
+        (N, H, W) float32.
+    """
+    n, height, width, _ = images.shape
+    rows, columns = unpadded_geometry(height, levels), unpadded_geometry(width, levels)
+    starts = patch_starts(rows, multiple), patch_starts(columns, multiple)
+    more = tuple(s[-1] - g.before - g.after for s, g in zip(starts, (rows, columns), strict=True))
+    mirrored = mirror(images, rows, columns, (more[0], more[1]))
+    total = np.zeros((n, height, width), np.float32)
+    count = np.zeros((height, width), np.float32)
+    for r in starts[0]:
+        for c in starts[1]:
+            patch = mirrored[:, r : r + height, c : c + width]
+            # The margin in front of the image equals the margin that the network loses there, so an output that starts
+            # `before` pixels into the patch starts at r in the image. The last one may reach beyond the image.
+            seen = np.s_[r : r + rows.output, c : c + columns.output]
+            answer = model.predict_on_batch(patch)[..., 1]
+            total[(slice(None), *seen)] += answer[:, : height - r, : width - c]
+            count[seen] += 1
+    return total / count
 
 
 def patch_starts(geometry: UnpaddedGeometry, multiple: int = 1) -> tuple[int, int, int]:
-    """Where the three patches along one axis begin in the mirrored image.
+    """Where the three patches along one axis start in the mirrored image.
 
     The image is mirrored outwards by the margin that an unpadded network loses. Three patches of the image's own
     size then fit at the start, the middle and the end; along two axes that makes nine (paper, Inference).
 
+    >>> patch_starts(unpadded_geometry(512, 4))
+    (0, 94, 188)
+
     Args:
         geometry: of the network along this axis.
-        multiple: patches begin at multiples of this. 1 is the paper's "ordered overlap". At a multiple of
+        multiple: patches start at multiples of this. 1 is the paper's "ordered overlap". At a multiple of
             2^poolings overlapping patches agree exactly, because their poolings fall on the same pixels.
 
     Raises:
@@ -45,64 +207,16 @@ def mirror(
     return np.pad(images, widths, mode="reflect")
 
 
-def nine_patches(model, images: np.ndarray, levels: int, multiple: int = 1) -> np.ndarray:
-    """Femur probability of whole slices from an unpadded network, averaged over nine overlapping patches.
-
-    Args:
-        model: an unpadded 2D network for inputs of the images' size.
-        images: (N, H, W, 3), slices with their neighbours.
-        levels: how often the network pools.
-        multiple: see :func:`patch_starts`.
-
-    Returns:
-        (N, H, W) float32.
-    """
-    n, height, width, _ = images.shape
-    rows, columns = unpadded_geometry(height, levels), unpadded_geometry(width, levels)
-    starts = patch_starts(rows, multiple), patch_starts(columns, multiple)
-    more = tuple(s[-1] - g.before - g.after for s, g in zip(starts, (rows, columns), strict=True))
-    mirrored = mirror(images, rows, columns, (more[0], more[1]))
-    total = np.zeros((n, height, width), np.float32)
-    count = np.zeros((height, width), np.float32)
-    for r in starts[0]:
-        for c in starts[1]:
-            patch = mirrored[:, r : r + height, c : c + width]
-            # The margin in front of the image equals the margin that the network loses there, so an output that
-            # begins `before` pixels into the patch begins at r in the image. The last may reach beyond the image.
-            seen = np.s_[r : r + rows.output, c : c + columns.output]
-            answer = model.predict_on_batch(patch)[..., 1]
-            total[(slice(None), *seen)] += answer[:, : height - r, : width - c]
-            count[seen] += 1
-    return total / count
-
-
-def size_for_output(output: int, levels: int) -> int:
-    """The smallest input of an unpadded network whose output is at least so many pixels."""
-    size = output
-    while True:
-        try:
-            if unpadded_geometry(size, levels).output >= output:
-                return size
-        except ValueError:
-            pass
-        size += 1
-
-
-def pass_size(architecture: Architecture, rows: int, columns: int) -> tuple[int, int]:
-    """The input size of an unpadded network that answers for a whole slice in one pass."""
-    return size_for_output(rows, architecture.levels), size_for_output(columns, architecture.levels)
-
-
-def one_mirrored_pass(larger, images: np.ndarray, levels: int) -> np.ndarray:
+def one_mirrored_pass(larger: Model, images: np.ndarray, levels: int) -> np.ndarray:
     """Femur probability of whole slices from an unpadded network, in one pass over the mirrored image.
 
-    The same as the average of nine patches that begin at multiples of 2^poolings, for a fraction of the work: the
-    patches overlap, and where they do they agree. Patches that begin elsewhere, as the paper's do, pool other pixels
+    This equals the average of nine patches that start at multiples of 2^poolings, for a fraction of the work: the
+    patches overlap, and where they do they agree. Patches that start elsewhere, as the paper's do, pool other pixels
     together; their average is an ensemble, and differs.
 
     Args:
-        larger: the network for inputs of :func:`size_for_output` of the images' height and width
-            (:func:`femur_lib.networks.rebuilt`).
+        larger: the network for inputs of :func:`femur_lib.architecture.size_for_output` of the images' height and width
+            (:func:`femur_lib.unet.rebuilt`).
         images: (N, H, W, 3), slices with their neighbours.
         levels: how often the network pools.
 
@@ -117,70 +231,76 @@ def one_mirrored_pass(larger, images: np.ndarray, levels: int) -> np.ndarray:
     return larger.predict_on_batch(mirrored)[:, : images.shape[1], : images.shape[2], 1]
 
 
-def slices_at_once(architecture: Architecture, size: tuple[int, ...], memory: int) -> int:
-    """How many slices of so many rows and columns go through a 2D network together on a machine of so many bytes."""
-    room = memory // MEMORY_SHARE - 4 * cost(architecture, size).weights
-    by_memory = room // (4 * cost(architecture, size).widest)
-    return max(1, min(by_memory, BATCH_PIXELS // prod(size)))
+def threshold_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """True where the probability is *higher than* the threshold (paper, Results)."""
+    return probability > threshold
 
 
-def grid_probability(model, architecture: Architecture, stack: np.ndarray, patches: str = "nine") -> np.ndarray:
-    """Femur probability of a stack that is on the network's grid.
+def largest_component(mask: np.ndarray, connectivity: int = 26) -> np.ndarray:
+    """Keep the connected component with the most voxels (paper, Inference and Post-processing).
 
-    Args:
-        model: the network; anything whose ``predict_on_batch`` answers as a Keras model's.
-        architecture: what it is.
-        stack: (rows, columns, slices), any size if the network is padded.
-        patches: of an unpadded network, "nine" as in the paper, or "one" pass over the mirrored slice, for which
-            ``model`` is built for inputs of :func:`size_for_output`.
+    The femur is one piece; whatever else a network marked is not femur. The paper does this for 2D networks only.
 
-    Returns:
-        float32, the stack's shape.
-    """
-    a = architecture
-    if a.dimensions == 3:
-        padded = pad_to_multiple(stack, a.size_multiple)
-        return unpad(model.predict_on_batch(padded[None, ..., None])[0, ..., 1], stack.shape)
-    rows, columns, slices = stack.shape
-    if a.padded:
-        size = padded_size((rows, columns), a.size_multiple)
-    else:
-        size = (rows, columns) if patches == "nine" else pass_size(a, rows, columns)
-    at_once = slices_at_once(a, size, machine_bytes())
-    out = np.empty(stack.shape, np.float32)
-    for start in range(0, slices, at_once):
-        chosen = range(start, min(slices, start + at_once))
-        images = np.stack([three_slices(stack, k) for k in chosen])
-        if a.padded:
-            padded = pad_to_multiple(images, (1, *a.size_multiple))
-            p = unpad(model.predict_on_batch(padded)[..., 1], images.shape[:3])
-        elif patches == "nine":
-            p = nine_patches(model, images, a.levels)
-        else:
-            p = one_mirrored_pass(model, images, a.levels)
-        out[..., chosen.start : chosen.stop] = np.moveaxis(p, 0, -1)
-    return out
-
-
-def predict_volume(
-    model, architecture: Architecture, grid: Grid, volume: Volume, flip: bool = False, patches: str = "nine"
-) -> Volume:
-    """Femur probability of a scan as it lies on disk: any axis order, oblique or not.
+    >>> largest_component(np.array([[[1, 0, 1, 1]]], bool))
+    array([[[False, False,  True,  True]]])
 
     Args:
-        model: a trained network.
-        architecture: what it is.
-        grid: the size at which it was trained.
-        volume: a scan.
-        flip: average with the prediction for the mirrored scan, mirrored back.
-        patches: see :func:`grid_probability`.
+        mask: boolean, three axes.
+        connectivity: 6 (faces), 18 (and edges) or 26 (and corners).
 
     Returns:
-        Probabilities in [0, 1], float32, with the scan's own axes, shape and affine.
+        A boolean mask, empty if ``mask`` is. Of components of equal size the first in array order is kept.
     """
-    stack = to_stack(volume).array
-    seen = to_grid(stack, grid)
-    p = grid_probability(model, architecture, seen, patches)
-    if flip:
-        p = (p + grid_probability(model, architecture, seen[:, ::-1], patches)[:, ::-1]) / 2
-    return from_stack(from_grid(p, stack.shape), volume)
+    if connectivity not in CONNECTIVITIES:
+        raise ValueError(f"connectivity is 6, 18 or 26, got {connectivity}")
+    neighbours = ndimage.generate_binary_structure(3, CONNECTIVITIES[connectivity])
+    labels, count = ndimage.label(mask, neighbours)
+    if count == 0:
+        return np.zeros(mask.shape, bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return labels == sizes.argmax()
+
+
+def check_fits(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) -> None:
+    """Raise a DataError if a scan's pixels, once resampled, differ much from those the network was trained on."""
+    found, wanted = np.array(grid_spacing_mm(volume, segmenter.grid)), np.array(segmenter.grid_spacing_mm)
+    if np.maximum(found / wanted, wanted / found).max() > SPACING_TOLERANCE:
+        raise DataError(
+            f"{path} has pixels of {_times(found)} mm on the network's grid; about {_times(wanted)} mm were expected, "
+            "as in its training.",
+            "Crop or resample the scan to a field of view like that of the training scans.",
+        )
+
+
+def _times(values) -> str:
+    return " x ".join(f"{v:.3g}" for v in values)
+
+
+def scans_by_name(images: Sequence[str | os.PathLike]) -> dict[str, Path]:
+    """Scans by the names of their files, without ``.nii`` and ``.gz``.
+
+    Raises:
+        DataError: two files have one name.
+    """
+    scans: dict[str, Path] = {}
+    for image in map(Path, images):
+        name = image.name.removesuffix(".gz").removesuffix(".nii")
+        if name in scans:
+            raise DataError(f"{image} and {scans[name]} have one name; each scan needs its own.", "Rename one of them.")
+        scans[name] = image
+    return scans
+
+
+def check_free(out: Path, name: str, suffixes: Iterable[str] = SUFFIXES.values()) -> None:
+    """Raise a DataError if one of the files to be written for a scan exists already."""
+    for suffix in suffixes:
+        target = out / f"{name}{suffix}"
+        if target.exists():
+            raise DataError(f"{target} exists already.", "Choose another folder, or pass --overwrite.")
+
+
+def write_segmentation(out: Path, name: str, probability: Volume, mask: Volume) -> Path:
+    """Write both beside each other; returns the mask's path."""
+    write_volume(out / f"{name}{SUFFIXES['probability']}", probability.array, probability.affine)
+    return write_volume(out / f"{name}{SUFFIXES['mask']}", mask.array, mask.affine)

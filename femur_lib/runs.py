@@ -1,46 +1,182 @@
-"""A finished training, read back with its network."""
+"""A training's folder: what was done, whether it is still as it was written, and the network in it.
 
+A run's folder holds ``model.keras``, ``history.csv`` (one row an epoch) and ``run.json`` (what was trained on what,
+how, with which versions, for how long). It appears whole or not at all: a training works in ``RUN.partial``, which
+takes its name when it is finished. Reading records needs no Keras; only :func:`load_run` does.
+"""
+
+import hashlib
+import json
 import os
+import shutil
 import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
+import pandas as pd
+from pydantic import ValidationError
 
-from femur_lib.architecture import Architecture
-from femur_lib.errors import DataError
-from femur_lib.experiments import Profile
-from femur_lib.inference import pass_size
-from femur_lib.networks import rebuilt, unet
-from femur_lib.precision import resolve
-from femur_lib.records import read_record, refuse_damaged
-from femur_lib.segmentation import Segmenter
-from femur_lib.volumes import Grid
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import find_damage, unpacked_hash, write_json
+from femur_lib.cohort import Cohort
+from femur_lib.config import Profile, prepare_backend, resolve
+from femur_lib.inference import Segmenter
+
+if TYPE_CHECKING:
+    import keras
+
+ASIDE = "damaged"  # the folder, among a study's, that keeps damaged runs
+KEPT = {"best epoch": "best", "last epoch": "last", "average at the last epoch": "average"}  # as older runs said it
+
+
+def read_record(folder: str | os.PathLike) -> dict:
+    """The record (run.json) of a finished run, in today's words if it is older.
+
+    Raises:
+        DataError: the folder is not a finished run.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").is_file() or not (folder / "model.keras").is_file():
+        if partial_folder(folder).is_dir():
+            raise DataError(
+                f"{folder} is a run that has not been finished.",
+                "Start the same training again; it goes on where it stopped.",
+            )
+        raise DataError(
+            f"{folder} holds no run.json and model.keras; the folder of a finished run was expected.", "Train first."
+        )
+    try:
+        return in_todays_words(json.loads((folder / "run.json").read_text()))
+    except ValueError:
+        raise DataError(f"{folder / 'run.json'} is damaged.", "Move the run away, and train again.") from None
+
+
+def in_todays_words(record: dict) -> dict:
+    """A record as today's runs write it: older ones called a network an experiment, and put settings into sentences."""
+    older = {}
+    if "network" not in record and "experiment" in record:
+        older["network"] = record["experiment"]
+    if "kept" not in record and record.get("weights") in KEPT:
+        older["kept"] = KEPT[record["weights"]]
+    if "synthetic" not in record:
+        older["synthetic"] = str(record.get("source", "")).startswith("femur phantom")
+    return record | older
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Raise a DataError if a finished run is not as it was written. Runs older than the checksums pass."""
+    damage = find_damage(folder, "run.json")
+    if damage:
+        raise DataError(f"{folder}: {damage}; a run as it was finished was expected.", "Move it away, and train again.")
+
+
+def kept_epoch(folder: str | os.PathLike) -> int:
+    """The epoch, counted from 0, whose weights a finished run keeps."""
+    record, history = read_record(folder), pd.read_csv(Path(folder) / "history.csv")
+    if record["kept"] != "best":
+        return len(history) - 1
+    watched, best = Profile(**record["profile"]).recipe.watched
+    return int(history[watched].agg(f"idx{best}"))
+
+
+def partial_folder(run: Path) -> Path:
+    """Where a run that is not finished works."""
+    return run.with_name(run.name + ".partial")
+
+
+def is_finished(run: Path, settings: dict) -> bool:
+    """True for a finished run of these settings, False where there is nothing; anything else is a DataError."""
+    if not run.exists():
+        return False
+    if not (run / "run.json").is_file():
+        raise DataError(f"{run} is a folder, but not a run.", "Choose a new folder, or remove this one yourself.")
+    refuse_damaged(run)
+    compare(run, read_record(run), settings)
+    return True
+
+
+def precision_begun_in(run: Path) -> str:
+    """The precision in which a run was trained, or in which its training began; "" where there is neither."""
+    for record in (run / "run.json", partial_folder(run) / "settings.json"):
+        if record.is_file():
+            with suppress(ValueError, AttributeError):  # damage is reported elsewhere
+                return str(json.loads(record.read_text()).get("precision", ""))
+    return ""
+
+
+def claim(work: Path, settings: dict) -> None:
+    """Begin in a new folder, or go on in that of a stopped training of the same settings."""
+    record = work / "settings.json"
+    if record.is_file():
+        compare(work, json.loads(record.read_text()), settings)
+        return
+    shutil.rmtree(work, ignore_errors=True)  # killed before it had written its settings: nothing is lost
+    work.mkdir(parents=True)
+    write_json(record, settings)
+
+
+def compare(folder: Path, old: dict, new: dict) -> None:
+    """Raise a DataError if a folder's record differs from what is wanted of it."""
+    old, new = _comparable(old), _comparable(new)
+    for key, value in new.items():
+        if old.get(key) != value:
+            what = key
+            if isinstance(value, dict) and isinstance(old.get(key), dict):
+                what = ", ".join(f"{key}.{k}" for k in value if old[key].get(k) != value[k])
+            raise DataError(
+                f"{folder} holds a run that differs in {what}; the same settings and data were expected.",
+                "Choose another folder, or remove this one yourself.",
+            )
+
+
+def _comparable(record: dict) -> dict:
+    """A record whose profile has every setting that a training depends on.
+
+    A setting that is younger than the run had its default's effect then. Which other networks a profile lists does not
+    matter.
+    """
+    record = in_todays_words(record)
+    try:
+        settings = Profile(**record["profile"]).model_dump(mode="json", exclude={"networks", "study", "study_folds"})
+    except (KeyError, TypeError, ValidationError):
+        return record  # of another kind altogether: the comparison will say how
+    return record | {"profile": settings}
+
+
+def data_hash(cohort: Cohort, subjects: Sequence[str]) -> str:
+    """SHA-256 over the names and contents of the subjects' images and masks."""
+    digest = hashlib.sha256()
+    for name in subjects:
+        subject = cohort[name]
+        digest.update(f"{name} {unpacked_hash(subject.image)} {unpacked_hash(subject.mask)}\n".encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training, read back: its folder, its record (run.json), its network with all that belongs to it."""
+    """A finished training, read back: its folder, its record (run.json), and its network as a :class:`Segmenter`."""
 
     folder: Path
     record: dict
-    model: keras.Model
     segmenter: Segmenter
 
     @property
-    def threshold(self) -> float:
-        """The probability above which a voxel is femur, as chosen when the run was trained."""
-        return self.segmenter.threshold
+    def model(self) -> "keras.Model":
+        """The network."""
+        return self.segmenter.model
 
 
-def load_run(folder: str | os.PathLike, precision: str | None = None, patches: str | None = None) -> Run:
+def load_run(folder: str | os.PathLike, precision: str = "", patches: str = "") -> Run:
     """Read a finished run back, its network ready to predict on this machine.
 
     Args:
         folder: of the run.
-        precision: of the arithmetic, see :mod:`femur_lib.precision`; None takes the profile's, where "auto" is what
-            this machine does best, whatever it was in training.
-        patches: of unpadded networks, "nine" or "one"; None takes the profile's.
+        precision: what to compute in, see :mod:`femur_lib._runtime.machine`; empty takes the profile's, where "auto" is
+            what this machine does best, whatever it was in training.
+        patches: for unpadded networks, "nine" or "one"; empty takes the profile's.
 
     Raises:
         DataError: the folder is not a finished run.
@@ -49,18 +185,18 @@ def load_run(folder: str | os.PathLike, precision: str | None = None, patches: s
     record = read_record(folder)
     refuse_damaged(folder)
     profile = Profile(**record["profile"])
-    architecture = profile.architecture(record["experiment"])
-    grid = profile.grid(architecture.dimensions)
+    prepare_backend(profile, record["network"])
+    from femur_lib._runtime.backend import keras
+    from femur_lib.unet import rebuilt
+
+    settings = resolve(profile, record["network"], precision)
+    architecture, grid, patches = settings.architecture, settings.grid, patches or profile.patches
     try:
         model = keras.saving.load_model(folder / "model.keras", compile=False)  # safe mode: no code is run
     except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            folder / "model.keras", f"a file that cannot be read ({error})", "a saved network", "Train again."
-        ) from None
-    patches = patches or profile.patches
-    model = ready(model, architecture, grid, patches, resolve(precision or profile.precision, architecture))
+        raise DataError(f"{folder / 'model.keras'} cannot be read ({error}).", "Train again.") from None
     segmenter = Segmenter(
-        network=model,
+        model=rebuilt(model, architecture, settings.input_size(patches), settings.precision),
         architecture=architecture,
         grid=grid,
         threshold=float(record["threshold"]),
@@ -69,24 +205,4 @@ def load_run(folder: str | os.PathLike, precision: str | None = None, patches: s
         patches=patches,
         grid_spacing_mm=tuple(record["grid_spacing_mm"]),
     )
-    return Run(folder, record, model, segmenter)
-
-
-def ready(model: keras.Model, architecture: Architecture, grid: Grid, patches: str, precision: str) -> keras.Model:
-    """A saved network, float32 and for the grid's size, made ready to predict: rebuilt only if it has to be."""
-    size = input_size(architecture, grid, patches)
-    if precision == "float32" and (size is None or size == model.input_shape[1:3]):
-        return model
-    return rebuilt(model, architecture, size, precision)
-
-
-def input_size(architecture: Architecture, grid: Grid, patches: str = "nine") -> tuple[int, int] | None:
-    """Rows and columns that an unpadded network is built for; None for a padded one, which takes any."""
-    if architecture.padded:
-        return None
-    return (grid.rows, grid.columns) if patches == "nine" else pass_size(architecture, grid.rows, grid.columns)
-
-
-def build(architecture: Architecture, grid: Grid, precision: str = "float32") -> keras.Model:
-    """The network of an architecture, as it is trained on a profile's grid."""
-    return unet(architecture, input_size(architecture, grid), precision)
+    return Run(folder, record, segmenter)

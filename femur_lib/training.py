@@ -1,9 +1,11 @@
-"""Train one network on one fold, into a run folder that appears whole or not at all.
+"""Train one network on one fold: fit, stop, keep, resume (Methods; Model selection).
 
-A run works in ``RUN.partial`` and takes its name when it is finished. Started again after being stopped, even
+The paper: Adam, batches of one, horizontal flips, and early stopping on the validation scans after 30 exempt epochs. A
+training works in ``RUN.partial`` and takes its name when it is finished. Started again after being stopped, even
 killed, it goes on with the last whole epoch and ends as if nothing had happened.
 """
 
+import json
 import os
 import shutil
 import time
@@ -12,55 +14,49 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from femur_lib.architecture import Architecture
-from femur_lib.callbacks import Progress
+from femur_lib._runtime import machine
+from femur_lib._runtime.backend import keras
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import checksums, write_csv, write_json
+from femur_lib._runtime.locks import exclusive_lock
+from femur_lib._runtime.words import Progress
+from femur_lib.callbacks import (
+    EpochLine,
+    FailureWatch,
+    KeptEpochs,
+    PaperEarlyStopping,
+    epochs_kept,
+    tensorboard,
+)
 from femur_lib.cohort import Cohort, folds, read_subject
-from femur_lib.costs import machine_bytes, peak_bytes, warn_if_too_large
-from femur_lib.errors import DataError
-from femur_lib.experiments import Profile, seed_of
-from femur_lib.feeding import load_samples
-from femur_lib.files import checksums
-from femur_lib.fitting import fit
-from femur_lib.inference import predict_volume
-from femur_lib.locks import alone
-from femur_lib.machine import devices, prepare, strategy, versions
-from femur_lib.onednn import avoid_where_it_hangs
-from femur_lib.precision import resolve
-from femur_lib.records import begun_in, claim, compare, data_hash, is_finished, read_record, write_json
-from femur_lib.runs import build, ready
-from femur_lib.scores.curves import ProbabilityHistogram
-from femur_lib.volumes import grid_spacing_mm, to_stack
+from femur_lib.config import Profile, Settings, prepare_backend, resolve
+from femur_lib.dataset import HipDataset, Sample, load_samples
+from femur_lib.inference import Segmenter, predict_volume
+from femur_lib.losses import FemurDice, loss_of
+from femur_lib.metrics.curves import ProbabilityHistogram
+from femur_lib.preprocessing import grid_spacing_mm
+from femur_lib.runs import claim, compare, data_hash, is_finished, partial_folder, precision_begun_in, read_record
+from femur_lib.unet import rebuilt, unet
 
-
-def split(cohort: Cohort, profile: Profile, fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the subjects to train on and to validate on; with no fold all train and none validates."""
-    if fold is None:
-        return tuple(s.id for s in cohort.subjects), ()
-    if not 0 <= fold < profile.folds:
-        raise DataError("fold", str(fold), f"0 to {profile.folds - 1}", "Folds are counted from 0.")
-    try:
-        chosen = folds(cohort, profile.folds, profile.seed)[fold]
-    except ValueError as error:
-        raise DataError(cohort.root, str(error), "more patients", "Add patients, or choose fewer folds.") from None
-    return chosen.training, chosen.validation
+AVERAGED_STEPS = 100  # about how many steps "keep: average" averages the weights over
 
 
 def train(
     cohort: Cohort,
     run: str | os.PathLike,
-    experiment: str,
+    network: str,
     profile: Profile,
     fold: int | None = 0,
     epochs: int | None = None,
     progress: Progress = print,
 ) -> Path:
-    """Train, or go on with, or simply find, one run.
+    """Train one run, go on with it, or simply find it.
 
     Args:
         cohort: where the scans are.
         run: the folder that will hold ``model.keras``, ``history.csv`` and ``run.json``. A folder
-            ``.femur-cache`` beside it keeps resampled scans, for other runs; it may be removed at any time.
-        experiment: the network's name, such as ``3d-f16-l4`` (see :mod:`femur_lib.experiments`).
+            ``.femur-cache`` beside it keeps resampled scans for other runs; it may be removed at any time.
+        network: its name, such as ``3d-f16-l4`` (see :mod:`femur_lib.architecture`).
         profile: sizes and recipe.
         fold: which fold to keep for validation, counted from 0; None trains on everybody.
         epochs: fewer or more than the profile says.
@@ -71,98 +67,203 @@ def train(
 
     Raises:
         DataError: bad input; or the folder holds a run of other settings or other data.
-        TrainingFailed: the loss is no number, or no femur is found.
+        TrainingFailed: the loss is not a number, or no femur is found.
     """
     run = Path(run)
-    prepare(profile.deterministic)
+    machine.prepare(profile.deterministic)
     if epochs is not None:
         profile = profile.model_copy(update={"epochs": epochs})
-    architecture = profile.architecture(experiment)
     training, validation = split(cohort, profile, fold)
     # "auto" is the machine's choice, but a training goes on as it began, and is found where it was finished elsewhere.
-    precision = (profile.precision == "auto" and begun_in(run)) or resolve(profile.precision, architecture)
-    settings = {
-        "experiment": experiment,
+    settings = resolve(profile, network, precision_begun_in(run) if profile.precision == "auto" else "")
+    record = {
+        "network": network,
         "fold": fold,
         "profile": profile.model_dump(mode="json"),
-        "precision": precision,
+        "precision": settings.precision,
         "training": list(training),
         "validation": list(validation),
         "source": cohort.source,
+        "synthetic": cohort.synthetic,
         "data_sha256": data_hash(cohort, training + validation),
     }
-    if is_finished(run, settings):  # asked before the lock, too: it may lie where nothing can be written
+    if is_finished(run, record):  # asked before the lock, too: the run may lie where nothing can be written
         progress(f"{run} is finished already")
         return run
-    with alone(run, progress):
-        if is_finished(run, settings):  # by another process, while this one waited
+    with exclusive_lock(run, progress):
+        if is_finished(run, record):  # by another process, while this one waited
             progress(f"{run} is finished already")
             return run
-        work = run.with_name(run.name + ".partial")
+        work = partial_folder(run)
         if (work / "run.json").is_file():  # killed when only its clearing up was left
-            compare(work, read_record(work), settings)
+            compare(work, read_record(work), record)
             _finish(work, run)
             return run
-        grid = profile.grid(architecture.dimensions)
-        share = strategy(profile.gpus, profile.batch_size(architecture.dimensions))
-        avoid_where_it_hangs(architecture, grid.rows, grid.columns)
-        width = 4 if precision == "float32" else 2
-        warn_if_too_large(experiment, profile.training_bytes(experiment, width), machine_bytes())
+        prepare_backend(profile, network)
+        width = 4 if settings.precision == "float32" else 2
+        machine.warn_if_too_large(network, profile.training_bytes(network, width), machine.machine_bytes())
         cache = run.parent / ".femur-cache"
-        train_samples = load_samples(cohort, training, grid, cache)
-        validation_samples = load_samples(cohort, validation, grid, cache)
-        seed = seed_of(experiment)
-        seeded = profile if seed is None else profile.model_copy(update={"training_seed": seed})
-        claim(work, settings)  # only now, when every scan has been read and found good
-        fitted = fit(work, architecture, seeded, precision, train_samples, validation_samples, share, progress)
+        training_samples = load_samples(cohort, training, settings.grid, cache)
+        validation_samples = load_samples(cohort, validation, settings.grid, cache)
+        claim(work, record)  # only now, when every scan has been read and found good
+        weights, seconds = fit(work, settings, training_samples, validation_samples, progress)
         progress("choosing the threshold")
-        _record(work, cohort, profile, architecture, settings, *fitted)
+        _record(work, cohort, settings, record, weights, seconds)
         _finish(work, run)
     return run
 
 
-def _record(
-    work: Path,
-    cohort: Cohort,
-    profile: Profile,
-    architecture: Architecture,
-    settings: dict,
-    weights: Path,
-    seconds: float,
-) -> None:
+def split(cohort: Cohort, profile: Profile, fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the subjects to train on and to validate on; without a fold all train and none validates.
+
+    Raises:
+        DataError: there is no such fold, or there are fewer patients than folds.
+    """
+    if fold is None:
+        return tuple(s.id for s in cohort.subjects), ()
+    if not 0 <= fold < profile.folds:
+        raise DataError(f"Fold {fold} does not exist; 0 to {profile.folds - 1} was expected.", "Folds count from 0.")
+    try:
+        chosen = folds(cohort, profile.folds, profile.seed)[fold]
+    except ValueError as error:
+        raise DataError(f"{cohort.root}: {error}.", "Add patients, or choose fewer folds.") from None
+    return chosen.training, chosen.validation
+
+
+def fit(
+    work: Path, settings: Settings, training: list[Sample], validation: list[Sample], progress: Progress
+) -> tuple[Path, float]:
+    """Train until the recipe says stop, or go on with what lies in ``work``, which then holds ``history.csv``.
+
+    Returns:
+        The weights to keep, and the seconds spent, those of earlier starts included.
+
+    Raises:
+        TrainingFailed: the loss is not a number, or no femur is found.
+    """
+    s, profile, recipe = settings, settings.profile, settings.recipe
+    keras.utils.set_random_seed(s.seed)
+    border = recipe.loss == "border-weighted"
+    batches = HipDataset(training, s.architecture, s.batch_size, recipe.augmentation, s.seed, border, s.passes)
+    model = unet(s.architecture, s.input_size(), s.precision)
+    loss = loss_of(recipe.loss, [sample.mask for sample in training])
+    model.compile(optimiser(settings, len(batches)), loss, metrics=["accuracy", FemurDice()])
+
+    history, epochs = work / "history.csv", work / "epochs"
+    done = epochs_kept(epochs)
+    past = _past(history, done)
+    callbacks: list[keras.callbacks.Callback] = [
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)),
+        FailureWatch(past),
+        keras.callbacks.CSVLogger(history, append=True),
+        EpochLine(progress, profile.epochs),
+        *tensorboard(work / "tensorboard"),
+    ]
+    early, kept = None, KeptEpochs(epochs, past)
+    if recipe.keep == "best" and validation:
+        watched, mode = recipe.watched
+        early = PaperEarlyStopping(
+            past, monitor=watched, mode=mode, min_delta=profile.min_delta, patience=profile.patience,
+            start_from_epoch=profile.first_epochs,
+        )  # fmt: skip
+        kept = KeptEpochs(epochs, past, watched, mode)
+        callbacks.append(early)
+    callbacks.append(kept)  # last: an epoch counts as done only when everything else about it has been written
+    watch_file = work / "seconds.json"
+    before = json.loads(watch_file.read_text()) if watch_file.is_file() else 0.0
+    if early is not None and early.had_stopped(model):
+        return kept.best(), before
+    if done:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(kept.path(done))
+    started = time.monotonic()
+    callbacks.append(
+        keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: write_json(watch_file, before + time.monotonic() - started)
+        )
+    )
+    held_out = HipDataset(validation, s.architecture, s.batch_size, border_weights=border) if validation else None
+    model.fit(
+        batches.prefetched(),
+        epochs=profile.epochs,
+        initial_epoch=done,
+        validation_data=held_out and held_out.prefetched(),
+        callbacks=callbacks,
+        verbose=0,
+        shuffle=False,  # the dataset shuffles
+    )
+    seconds = before + time.monotonic() - started
+    if early is not None:
+        return kept.best(), seconds
+    last = work / "last.weights.h5"
+    model.save_weights(last)  # where the optimiser averages weights, these are not the last epoch's
+    return last, seconds
+
+
+def optimiser(settings: Settings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Adam (paper, Methods). In float16 it multiplies the loss, so that small gradients do not become zero."""
+    average = {"use_ema": True, "ema_momentum": 1 - 1 / AVERAGED_STEPS} if settings.recipe.keep == "average" else {}
+    adam = keras.optimizers.Adam(learning_rate(settings, steps_per_epoch), **average)
+    return keras.optimizers.LossScaleOptimizer(adam) if settings.precision == "mixed_float16" else adam
+
+
+def learning_rate(settings: Settings, steps_per_epoch: int):
+    """The rate, or its schedule over the whole training: a cosine to zero after an epoch of warming up."""
+    rate = settings.profile.learning_rate
+    if settings.recipe.schedule == "constant":
+        return rate
+    steps = settings.profile.epochs * steps_per_epoch
+    warmup = min(steps_per_epoch, steps // 10)
+    return keras.optimizers.schedules.CosineDecay(
+        rate / 10, steps - warmup, warmup_target=rate, warmup_steps=warmup, alpha=0.001
+    )
+
+
+def _past(history: Path, epochs: int) -> pd.DataFrame:
+    """Rows of so many epochs; those of a later epoch, which was cut short, are struck out."""
+    if not epochs:
+        history.unlink(missing_ok=True)
+        return pd.DataFrame()
+    rows = pd.read_csv(history)
+    rows = rows[rows.epoch < epochs].drop_duplicates("epoch", keep="last")
+    write_csv(history, rows)
+    return rows
+
+
+def _record(work: Path, cohort: Cohort, settings: Settings, record: dict, weights: Path, seconds: float) -> None:
     """Choose the threshold, and save the network and, last, its record."""
-    grid = profile.grid(architecture.dimensions)
-    # The paper lets the validation scans choose; other recipes leave them alone, and take the last epoch.
-    by_validation = profile.recipe.keep == "best" and settings["validation"]
-    choosing, kept = ("validation", "best") if by_validation else ("training", "last")
-    model = build(architecture, grid)  # float32: a saved network is at home on any machine
+    s, keep = settings, settings.recipe.keep
+    # The paper lets the validation scans choose; other recipes leave them alone and take the last epoch.
+    by_validation = keep == "best" and record["validation"]
+    choosing = "validation" if by_validation else "training"
+    model = unet(s.architecture, s.input_size())  # float32: a saved network suits any machine
     model.load_weights(weights)
-    predictor = ready(model, architecture, grid, profile.patches, settings["precision"])
+    flip, patches = s.profile.flip_predictions, s.profile.patches
+    predictor = rebuilt(model, s.architecture, s.input_size(patches), s.precision)
+    segmenter = Segmenter(predictor, s.architecture, s.grid, flip=flip, patches=patches)
     histogram = ProbabilityHistogram()
     spacings = []
-    for name in settings[choosing]:
+    for name in record[choosing]:
         image, mask = read_subject(cohort[name])
-        p = predict_volume(predictor, architecture, grid, image, profile.flip_predictions, profile.patches)
-        histogram.add(mask.array, p.array)
-        spacings.append(grid_spacing_mm(to_stack(image), grid))
+        histogram.add(mask.array, predict_volume(segmenter, image).array)
+        spacings.append(grid_spacing_mm(image, s.grid))
     model.save(work / "model.keras")
-    history, peak = pd.read_csv(work / "history.csv"), peak_bytes()
-    record = {
-        **settings,
+    history, peak = pd.read_csv(work / "history.csv"), machine.peak_bytes()
+    found = {
         "threshold": histogram.best_threshold(),
         "threshold_chosen_on": choosing,
-        "weights": f"{'average at the last' if profile.recipe.keep == 'average' else kept} epoch",
+        "kept": "average" if keep == "average" else "best" if by_validation else "last",
         "grid_spacing_mm": np.median(spacings, axis=0).round(4).tolist(),
         "epochs_trained": len(history),
         "seconds_training": round(seconds, 1),
         "peak_memory_gib": None if peak is None else round(peak / 2**30, 2),
         "parameters": model.count_params(),
-        "versions": versions(),
-        "devices": devices(),
+        "versions": machine.versions(),
+        "devices": machine.devices(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "files": checksums(work, ("model.keras", "history.csv")),
     }
-    write_json(work / "run.json", record)
+    write_json(work / "run.json", record | found)
 
 
 def _finish(work: Path, run: Path) -> None:

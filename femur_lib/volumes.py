@@ -1,11 +1,10 @@
 """Volumes: numbers on a grid, and where that grid lies in the patient.
 
 **Axes, said once.** On disk a scan keeps the axes it came with. In memory we work on a *stack*: an array indexed
-(row, column, slice), rows from superior to inferior, columns from the patient's right to the left, slices from
-anterior to posterior. In nibabel's letters the axes point to I, L and P. One slice of a stack drawn with
-``imshow`` is therefore a coronal image as a radiologist sees it: head up, the patient's right on the left.
-:func:`to_stack` goes there from any of the 48 axis orders, oblique or not, and :func:`from_stack` goes back,
-without touching a single voxel value.
+(row, column, slice), with rows from superior to inferior, columns from the patient's right to the left, and slices from
+anterior to posterior. In nibabel's letters the axes point to I, L and P. One slice of a stack, drawn with ``imshow``,
+is therefore a coronal image as a radiologist sees it: head up, the patient's right on the left. :func:`to_stack` goes
+there from any of the 48 axis orders, oblique or not, and :func:`from_stack` goes back, without changing a voxel value.
 
 The paper's stack is 512 x 512 x 48 (Methods, Dataset), resampled in-plane to 256 x 256 for the 3D network.
 """
@@ -26,17 +25,17 @@ from nibabel.orientations import (
     ornt_transform,
 )
 from nibabel.spatialimages import HeaderDataError
-from scipy import ndimage
 
-from femur_lib.errors import DataError
-from femur_lib.files import whole
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import atomic_write
 
 STACK_AXES = ("I", "L", "P")
+RESAMPLE = "Resample one onto the other (nibabel.processing.resample_from_to; for a mask with order=0)."
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels and their place in the patient.
+    """Voxels and where they lie in the patient.
 
     ``array`` has three axes; ``affine`` (4 x 4) sends voxel indices to millimetres in the scanner's frame, whose
     axes grow to the patient's right, to the front and to the head (RAS).
@@ -57,42 +56,31 @@ class Volume:
         return nib.aff2axcodes(self.affine)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """How a network sees a scan: ``rows`` x ``columns`` after resampling, the central ``slices``, and the grey scale.
-
-    The paper: 512 x 512 x 48 for 2D networks and 256 x 256 x 48 for 3D ones. It is silent on grey levels: "z-score"
-    is our choice, "min-max" (each scan from 0 to 1) the other common one.
-    """
-
-    rows: int
-    columns: int
-    slices: int
-    intensities: str = "z-score"
-
-
 def _open(path: Path) -> nib.Nifti1Pair:
     if not path.is_file():
-        raise DataError(path, "no such file", "a NIfTI file (.nii or .nii.gz)", "Check the path.")
+        raise DataError(f"{path} does not exist; a NIfTI file (.nii or .nii.gz) was expected.", "Check the path.")
     try:
         image = nib.load(path)
     except (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise DataError(path, f"a file that cannot be read ({error})", "a NIfTI file", "Copy it again.") from None
+        raise DataError(f"{path} cannot be read as a NIfTI file ({error}).", "Copy the file again.") from None
     if not isinstance(image, nib.Nifti1Pair):
-        raise DataError(path, f"a {type(image).__name__}", "a NIfTI file (.nii or .nii.gz)", "Convert it.")
+        raise DataError(
+            f"{path} is a {type(image).__name__}; a NIfTI file (.nii or .nii.gz) was expected.", "Convert the file."
+        )
     shape = image.shape
     if len(shape) == 4 and shape[3] == 1:
         shape = shape[:3]
     if len(shape) != 3 or min(shape) < 1:
         raise DataError(
-            path,
-            f"an array of shape {image.shape}",
-            "three axes, one volume",
-            "Split a series into one file per volume (for instance with nibabel.four_to_three).",
+            f"{path} holds an array of shape {image.shape}; one volume with three axes was expected.",
+            "Split a series into one file for each volume (for instance with nibabel.four_to_three).",
         )
     affine = image.affine
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError(path, "an affine that is not invertible", "a 4 x 4 affine in mm", "Convert the scan again.")
+        raise DataError(
+            f"{path} has an affine that cannot be inverted; one that places voxels in millimetres was expected.",
+            "Convert the scan again.",
+        )
     return image
 
 
@@ -100,7 +88,7 @@ def _numbers(path: Path, image: nib.Nifti1Pair) -> np.ndarray:
     try:
         array = image.get_fdata(dtype=np.float32, caching="unchanged")
     except (EOFError, OSError, TypeError, ValueError, zlib.error) as error:
-        raise DataError(path, f"damaged voxel data ({error})", "a complete file", "Copy it again.") from None
+        raise DataError(f"{path} has damaged voxel data ({error}).", "Copy the file again.") from None
     return array.reshape(image.shape[:3])
 
 
@@ -119,9 +107,13 @@ def read_volume(path: str | os.PathLike) -> Volume:
     array = _numbers(path, image)
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
-        raise DataError(path, f"{bad} voxels that are NaN or infinite", "finite numbers", "Export the scan again.")
+        raise DataError(
+            f"{path} has {bad} voxels that are NaN or infinite; finite numbers were expected.", "Export the scan again."
+        )
     if array.min() == array.max():
-        raise DataError(path, f"the same value, {array.flat[0]:g}, in every voxel", "an image", "Check the export.")
+        raise DataError(
+            f"{path} has the same value, {array.flat[0]:g}, in every voxel; an image was expected.", "Check the export."
+        )
     return Volume(array, image.affine)
 
 
@@ -134,11 +126,14 @@ def read_labels(path: str | os.PathLike) -> Volume:
     path = Path(path)
     image = _open(path)
     array = _numbers(path, image)
-    whole = np.rint(array)
-    if not np.isfinite(array).all() or not np.array_equal(whole, array):
-        raise DataError(path, "values that are not whole numbers", "labels", "Give a label image, not probabilities.")
-    kind = np.uint8 if whole.min() >= 0 and whole.max() <= 255 else np.int32
-    return Volume(whole.astype(kind), image.affine)
+    rounded = np.rint(array)
+    if not np.isfinite(array).all() or not np.array_equal(rounded, array):
+        raise DataError(
+            f"{path} has values that are not whole numbers; labels were expected.",
+            "Give a label image, not probabilities.",
+        )
+    kind = np.uint8 if rounded.min() >= 0 and rounded.max() <= 255 else np.int32
+    return Volume(rounded.astype(kind), image.affine)
 
 
 def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool = False) -> Volume:
@@ -156,15 +151,16 @@ def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool
     labels = read_labels(path)
     values = np.unique(labels.array)
     if label not in values:
-        found = "an empty mask" if not values.any() else f"the values {values.tolist()}"
-        raise DataError(path, found, f"voxels with the value {label}", "Name the right label, or leave this scan out.")
+        found = f"the values {values.tolist()}" if values.any() else "no voxel that is marked"
+        raise DataError(
+            f"{path} has {found}; voxels with the value {label} were expected.",
+            "Name the right label, or leave this scan out.",
+        )
     others = [int(v) for v in values if v not in (0, label)]
     if others and not ignore_other_labels:
         raise DataError(
-            path,
-            f"the values {others} besides 0 and {label}",
-            f"only 0 and {label}",
-            "If the others are background too, import with --ignore-other-labels.",
+            f"{path} has the values {others} besides 0 and {label}.",
+            "If these are background too, import with --ignore-other-labels.",
         )
     return Volume(labels.array == label, labels.affine)
 
@@ -173,18 +169,13 @@ def check_same_grid(path: str | os.PathLike, volume: Volume, other_path: str | o
     """Raise a DataError unless two volumes have the same shape and (to 0.001 mm and 0.1 %) the same affine."""
     if volume.array.shape != other.array.shape:
         raise DataError(
-            path,
-            f"shape {volume.array.shape}",
-            f"that of {other_path}, {other.array.shape}",
-            "Resample one onto the other (nibabel.processing.resample_from_to; for a mask with order=0).",
+            f"{path} has the shape {volume.array.shape}; that of {other_path}, {other.array.shape}, was expected.",
+            RESAMPLE,
         )
     if not np.allclose(volume.affine, other.affine, rtol=1e-3, atol=1e-3):
         difference = float(np.abs(volume.affine - other.affine).max())
         raise DataError(
-            path,
-            f"an affine that differs by up to {difference:.3g} mm",
-            f"that of {other_path}",
-            "Resample one onto the other (nibabel.processing.resample_from_to; for a mask with order=0).",
+            f"{path} has an affine that differs by up to {difference:.3g} mm from that of {other_path}.", RESAMPLE
         )
 
 
@@ -201,13 +192,19 @@ def write_volume(path: str | os.PathLike, array: np.ndarray, affine: np.ndarray)
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code=1)
     image.set_sform(affine, code=1)
-    with whole(path) as half_written:
+    with atomic_write(path) as half_written:
         nib.save(image, half_written)
     return path
 
 
 def to_stack(volume: Volume) -> Volume:
-    """Turn and flip the axes into a stack (see this module's first lines); voxel values stay as they are."""
+    """Turn and flip the axes into a stack (see the top of this file); voxel values stay as they are.
+
+    >>> axial = Volume(np.zeros((4, 5, 6)), np.diag([-1.0, -1.0, 3.0, 1.0]))  # axes to the left, back and head
+    >>> stack = to_stack(axial)
+    >>> stack.array.shape, stack.axes
+    ((6, 4, 5), ('I', 'L', 'P'))
+    """
     turn = ornt_transform(io_orientation(volume.affine), axcodes2ornt(STACK_AXES))
     affine = volume.affine @ inv_ornt_aff(turn, volume.array.shape)
     return Volume(apply_orientation(volume.array, turn), affine)
@@ -226,79 +223,19 @@ def from_stack(array: np.ndarray, like: Volume) -> Volume:
     return Volume(back, like.affine)
 
 
-def central_slices(available: int, wanted: int) -> slice:
-    """The central ``wanted`` of ``available`` slices; all of them where there are fewer (paper: 48 of 60)."""
-    first = max(0, (available - wanted) // 2)
-    return slice(first, min(available, first + wanted))
+def volume_cm3(mask: Volume) -> float:
+    """How much a mask holds, in cubic centimetres: its voxels times the affine's determinant."""
+    return float(np.count_nonzero(mask.array) * abs(np.linalg.det(mask.affine[:3, :3])) / 1000)
 
 
-def resample_in_plane(stack: np.ndarray, rows: int, columns: int, order: int = 3) -> np.ndarray:
-    """Resample every slice to ``rows`` x ``columns`` by spline interpolation.
-
-    The image's *extent* is kept (the outer edges of the corner pixels stay where they are), so a factor of two puts
-    each new pixel's centre in the middle of its four old ones. Order 3 is the paper's bicubic spline; 0 is nearest
-    neighbour, for masks; 1 is linear, for probabilities.
-    """
-    if stack.shape[:2] == (rows, columns):
-        return stack
-    factors = rows / stack.shape[0], columns / stack.shape[1]
-    out = np.empty((rows, columns, stack.shape[2]), stack.dtype)
-    for k in range(stack.shape[2]):
-        out[..., k] = ndimage.zoom(stack[..., k], factors, order=order, mode="nearest", grid_mode=True)
-    return out
-
-
-def z_score(array: np.ndarray) -> np.ndarray:
-    """Subtract the volume's mean and divide by its standard deviation (float32)."""
-    array = _varied(array)
-    return (array - array.mean()) / array.std()
-
-
-def min_max(array: np.ndarray) -> np.ndarray:
-    """Stretch the volume's values from 0, the smallest, to 1, the largest (float32)."""
-    array = _varied(array)
-    return (array - array.min()) / (array.max() - array.min())
-
-
-INTENSITIES = {"z-score": z_score, "min-max": min_max}
-
-
-def _varied(array: np.ndarray) -> np.ndarray:
-    array = np.asarray(array, np.float32)
-    if array.min() == array.max():
-        raise DataError("the slices to be seen", "one value in every voxel", "an image", "Check the scan.")
-    return array
-
-
-def to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:
-    """What a network sees of a scan: its central slices, resampled in-plane, on one grey scale; float32."""
-    stack = stack[..., central_slices(stack.shape[2], grid.slices)]
-    return INTENSITIES[grid.intensities](resample_in_plane(np.asarray(stack, np.float32), grid.rows, grid.columns))
-
-
-def mask_to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:
-    """The mask that goes with :func:`to_grid`; uint8 0 and 1.
-
-    Resampled linearly and cut at one half; a pixel that is covered by exactly half counts as femur. Unlike nearest
-    neighbour this shifts the border nowhere.
-    """
-    stack = stack[..., central_slices(stack.shape[2], grid.slices)].astype(np.float32)
-    return (resample_in_plane(stack, grid.rows, grid.columns, order=1) >= 0.5).astype(np.uint8)
-
-
-def from_grid(probability: np.ndarray, stack_shape: tuple[int, ...]) -> np.ndarray:
-    """Bring probabilities from the network's grid back to the stack they came from.
-
-    Slices that the network did not see get probability 0. Probabilities, not masks, are interpolated, so that a
-    threshold is applied on the scan's own grid (paper: scored against the original 512 x 512 masks).
-    """
-    rows, columns, slices = stack_shape
-    out = np.zeros((rows, columns, slices), np.float32)
-    out[..., central_slices(slices, probability.shape[2])] = resample_in_plane(probability, rows, columns, order=1)
-    return out
-
-
-def grid_spacing_mm(stack: Volume, grid: Grid) -> tuple[float, float, float]:
-    """Millimetres between the voxels that a network sees of a stack, once it is resampled to the grid."""
-    rows, columns, slices = stack.spacing_mm
-    return rows * stack.array.shape[0] / grid.rows, columns * stack.array.shape[1] / grid.columns, slices
+def faces_touched(mask: Volume) -> tuple[str, ...]:
+    """The faces of the image that a mask touches, such as ``("inferior", "left")``: the bone may go on beyond them."""
+    ends = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))  # of the axes R, A and S
+    last = nib.aff2axcodes(mask.affine, ends)
+    first = nib.aff2axcodes(mask.affine, [pair[::-1] for pair in ends])
+    return tuple(
+        face
+        for axis, names in enumerate(zip(first, last, strict=True))
+        for face, k in zip(names, (0, -1), strict=True)
+        if mask.array.take(k, axis).any()
+    )

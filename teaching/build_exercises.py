@@ -1,7 +1,7 @@
-"""notebooks/NN_name.ipynb -> exercises/NN_name.ipynb: the same, with the worked answers taken out of the cells.
+"""Make exercises/NN_name.ipynb from notebooks/NN_name.ipynb: the same notebook without the worked answers.
 
-A cell tagged ``solution`` ends with its check. What stands above the check gives way to the cell's ``stub``, and goes
-into the folded solution of the exercise. A file that a learner has worked in is kept.
+A cell tagged ``solution`` ends with its check. What stands above the check is moved into the folded solution of the
+exercise, and the cell's ``stub`` takes its place. A file that a learner has worked in is kept.
 """
 
 import argparse
@@ -12,26 +12,26 @@ from pathlib import Path
 
 import nbformat
 
-from femur_lib.files import whole
+from femur_lib._runtime.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
 NOTE = "*Made from notebooks/{name} by `make exercises`, which makes it again unless you have changed it.*"
 
 
 def parts(cell) -> tuple[str, str, str]:
-    """The worked answer of a solution cell, the blank lines after it, and the check."""
+    """The worked answer in a solution cell, the blank lines after it, and the check."""
     above, check = cell.source.rsplit("\n", 1)
     return above.rstrip(), "\n" * (len(above) - len(above.rstrip()) + 1), check
 
 
 def fingerprint(notebook) -> str:
-    """SHA-256 of what the cells say; their outputs do not count."""
+    """SHA-256 of the sources of all cells; their outputs do not count."""
     said = [[cell.cell_type, cell.source] for cell in notebook.cells]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def exercise(path: Path):
-    """The notebook to work in, from the solved one."""
+    """The notebook to work in, made from the solved one."""
     notebook = nbformat.read(path, as_version=4)
     for question, cell in zip(notebook.cells, notebook.cells[1:], strict=False):
         if "solution" in cell.metadata.get("tags", []):
@@ -47,7 +47,7 @@ def exercise(path: Path):
 
 
 def worked_in(path: Path) -> bool:
-    """Whether somebody changed a file since it was written here; one that cannot be read counts as changed."""
+    """Whether somebody has changed a file since it was written here; a file that cannot be read counts as changed."""
     try:
         notebook = nbformat.read(path, as_version=4)
         return fingerprint(notebook) != notebook.metadata["made_from"]["sha256"]
@@ -56,10 +56,12 @@ def worked_in(path: Path) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make every exercise notebook that nobody has worked in; say which were kept."""
+    """Make every exercise notebook that nobody has worked in, and say which ones were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "exercises", help="the folder to write to")
-    parser.add_argument("--overwrite", action="store_true", help="also what somebody has worked in: answers are lost")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="also replace what somebody has worked in; their answers are lost"
+    )
     a = parser.parse_args(arguments)
     kept = []
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
@@ -71,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
                 continue
             if nbformat.read(out, as_version=4).metadata["made_from"] == made.metadata["made_from"]:
                 continue  # the same, perhaps with outputs by now
-        with whole(out) as half_written:
+        with atomic_write(out) as half_written:
             half_written.write_text(nbformat.writes(made) + "\n", "utf-8")
     print(f"{a.out}: " + (f"kept, since somebody has worked in them: {', '.join(kept)}" if kept else "up to date"))
     return 0

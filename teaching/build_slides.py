@@ -1,7 +1,8 @@
-"""slides.md -> build/slides/slides.html, one file that works offline; and slides.pdf where a chromium is found.
+"""Make build/slides/slides.html from slides.md, one file that works offline, and slides.pdf where Chromium is found.
 
-A slide ends at a line of three dashes. ``![words](figure:NAME)`` is filled by the function NAME of figures.py.
-``<!-- note: ... -->`` is for the speaker: the key N shows it. A paragraph that begins with "Source:" is set small.
+A slide ends at a line of three dashes. ``![words](figure:NAME)`` becomes the picture that the function NAME of
+figures.py draws. ``<!-- note: ... -->`` is for the speaker; the key N shows it. A paragraph that begins with "Source:"
+is set small.
 """
 
 import argparse
@@ -24,13 +25,13 @@ CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 
 
 def slides(text: str) -> list[dict[str, str]]:
-    """Body (Markdown) and speaker's note of each slide."""
+    """The body (Markdown) and the speaker's note of each slide."""
     parts = [part for part in re.split(r"^---$", text, flags=re.M) if part.strip()]
     return [{"body": NOTE.sub("", p).strip(), "note": " ".join(" ".join(NOTE.findall(p)).split())} for p in parts]
 
 
 def page(text: str, pictures: dict[str, bytes]) -> str:
-    """The whole page, pictures inside it."""
+    """The whole page, with its pictures inside."""
     uris = {n: "data:image/png;base64," + base64.b64encode(p).decode() for n, p in pictures.items()}
     to_html = mistune.create_markdown(escape=False, plugins=["table"])
     found = slides(text)
@@ -44,7 +45,7 @@ def page(text: str, pictures: dict[str, bytes]) -> str:
 
 
 def print_pdf(html: Path, pdf: Path, chromium: str) -> None:
-    """Print the page without a window; an error of the browser is shown as it is."""
+    """Print the page without opening a window; an error of the browser is shown as it is."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
         command += ["--no-pdf-header-footer", f"--print-to-pdf={pdf.resolve()}", html.resolve().as_uri()]
@@ -52,10 +53,10 @@ def print_pdf(html: Path, pdf: Path, chromium: str) -> None:
 
 
 def main() -> int:
-    """Draw, fill in, write, print."""
+    """Draw the pictures, write the page, and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE.parent / "build" / "slides", help="the folder to write to")
-    parser.add_argument("--chromium", help="a Chromium or Chrome; without it the first on the PATH")
+    parser.add_argument("--chromium", help="a Chromium or Chrome; the default is the first one on the PATH")
     parser.add_argument("--no-pdf", action="store_true", help="only the HTML page")
     a = parser.parse_args()
     text = (HERE / "slides.md").read_text("utf-8")

@@ -1,6 +1,7 @@
-"""The pictures of slides.md, each a function: drawn from the library's own functions, or from arithmetic shown there.
+"""The pictures of slides.md, one function each. They use the library's own functions, or computations shown here.
 
-Scans are synthetic hips, and the titles say so. Numbers of the paper come from femur_lib.paper. Nothing is trained.
+Scans are synthetic hips, and the titles say so. The paper's numbers come from femur_lib.paper.published. Nothing is
+trained.
 """
 
 from collections.abc import Callable
@@ -12,16 +13,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from femur_lib.architecture import Architecture, unpadded_geometry
-from femur_lib.figures import PREDICTED, TRUTH, png, show_slice
-from femur_lib.inference import mirror, patch_starts
-from femur_lib.masks import largest_component
-from femur_lib.paper import TABLE_1, TABLE_2
+from femur_lib.architecture import Architecture, receptive_field, unpadded_geometry
+from femur_lib.inference import largest_component, mirror, patch_starts
+from femur_lib.metrics.overlap import overlap
+from femur_lib.metrics.surface_distance import distances
+from femur_lib.paper.published import TABLE_1, TABLE_2
 from femur_lib.phantom.scanner import taken_apart
 from femur_lib.phantom.subject import draw_person
-from femur_lib.receptive_field import receptive_field
-from femur_lib.scores.overlap import overlap
-from femur_lib.scores.surfaces import distances
+from femur_lib.plotting import PREDICTED, TRUTH, png, show_slice
 
 FIGURES: dict[str, Callable[[], Figure]] = {}
 GREEN, RED, BLUE = "#009E73", "#D55E00", "#0072B2"
@@ -30,7 +29,7 @@ SYNTHETIC = "synthetic hip"
 
 
 def figure(function: Callable[[], Figure]) -> Callable[[], Figure]:
-    """Offer a function to slides.md under its own name."""
+    """Make a function available to slides.md under its own name."""
     FIGURES[function.__name__] = function
     return function
 
@@ -57,7 +56,7 @@ def panels(count: int, size: tuple[float, float] = (11.5, 4.6)) -> tuple[Figure,
 
 
 def frame(ax, row: float, column: float, height: float, width: float, **style) -> None:
-    """A frame around pixels."""
+    """Draw a frame around pixels."""
     ax.add_patch(Rectangle((column - 0.5, row - 0.5), width, height, fill=False, linewidth=2.2, **style))
 
 
@@ -74,7 +73,7 @@ def scan() -> Figure:
 
 @figure
 def flipped() -> Figure:
-    """A side's axis reversed, with the affine and without."""
+    """The left-right axis of an array reversed, together with its affine and without it."""
     made, axes = panels(3)
     image = parts()["noise"]
     titles = ("as it came", "array flipped, affine too", "array flipped, affine forgotten")
@@ -103,7 +102,7 @@ def scanner() -> Figure:
 
 @figure
 def imbalance() -> Figure:
-    """Five voxels of a hundred."""
+    """Femur in five of a hundred voxels."""
     made, (ax,) = panels(1, (5.2, 4.6))
     voxels = np.zeros((10, 10))
     voxels[4:9, 6] = 1
@@ -131,7 +130,7 @@ def folds() -> Figure:
 
 @figure
 def unet() -> Figure:
-    """The paper's 3D network (Fig. 6) in boxes, from the arithmetic of its sizes."""
+    """The paper's 3D network (Fig. 6) in boxes, with the sizes computed."""
     made, (ax,) = panels(1, (12, 5))
     depth = 4
     for level in range(depth + 1):
@@ -168,7 +167,7 @@ def _mirrored(levels: int = 4):
 
 @figure
 def answered() -> Figure:
-    """What one pass answers, and the mirrored image."""
+    """The part of a slice that one pass answers for, and the mirrored image."""
     made, (left, right) = panels(2)
     image, g, larger = _mirrored(3)
     show_slice(left, image, parts()["anatomy"] == 1)
@@ -182,7 +181,7 @@ def answered() -> Figure:
 
 @figure
 def nine() -> Figure:
-    """Where nine patches answer, at the paper's 512 pixels."""
+    """Where each of the nine patches answers, at the paper's 512 pixels."""
     made, (left, right) = panels(2)
     g = unpadded_geometry(512, 4)
     starts, count = patch_starts(g), np.zeros((512, 512))
@@ -200,7 +199,7 @@ def nine() -> Figure:
 
 @figure
 def blocks() -> Figure:
-    """Pooling blocks of two patches, moved by a multiple of the block or not."""
+    """Pooling blocks of two patches, shifted by a multiple of the block's size or by something else."""
     made, axes = panels(2, (11.5, 2.9))
     for ax, shift in zip(axes, (16, 14), strict=True):
         for row, start in enumerate((0, shift)):
@@ -214,7 +213,7 @@ def blocks() -> Figure:
 
 @figure
 def shares() -> Figure:
-    """Where parameters, work and memory of F 32, L 4 lie, by level."""
+    """In which levels the parameters, the work and the memory of F 32, L 4 are."""
     made, (ax,) = panels(1, (10.5, 4.2))
     f, rows = [32 * 2**n for n in range(5)], []
     for level in range(4):
@@ -245,7 +244,7 @@ def shares() -> Figure:
 
 @figure
 def field() -> Figure:
-    """Rows that the middle voxel's answer depends on, plain and dilated."""
+    """The rows that the middle voxel's output depends on, for a plain and a dilated network."""
     made, (ax,) = panels(1, (11, 3.9))
     plain = Architecture(dimensions=3, features=32, levels=4)
     networks = {"rates 1": plain, "rates 1, 2, 4, 8": replace(plain, dilation_rates=(1, 2, 4, 8))}
@@ -263,7 +262,7 @@ def field() -> Figure:
 
 @figure
 def lazy() -> Figure:
-    """The loss of a network that says p everywhere, femur 10 % of the voxels."""
+    """The loss of a network that says p for every voxel, where 10 % of them are femur."""
     made, (ax,) = panels(1, (10, 4.2))
     p, share = np.linspace(0.002, 0.998, 500), 0.1
     for name, (w_b, w_f) in {"no weights": (1, 1), "N / N_class": (1 / (1 - share), 1 / share)}.items():
@@ -277,7 +276,7 @@ def lazy() -> Figure:
 
 @figure
 def odds() -> Figure:
-    """What weights make of a probability, femur 10 % of the voxels."""
+    """What class weights make of a probability, where 10 % of the voxels are femur."""
     made, (ax,) = panels(1, (7, 4.4))
     true = np.linspace(0, 1, 300)
     ax.plot(true, 9 * true / (9 * true + 1 - true), lw=2.5, color=PREDICTED, label="odds times 9")
@@ -290,7 +289,7 @@ def odds() -> Figure:
 
 @figure
 def stopping() -> Figure:
-    """The rule on a made-up curve."""
+    """The stopping rule on a made-up curve."""
     made, (ax,) = panels(1, (11, 4))
     epoch = np.arange(1, 61)
     accuracy = 0.97 - 0.06 * np.exp(-epoch / 9) + 0.0015 * np.sin(1.7 * epoch) * (epoch < 44)
@@ -314,7 +313,7 @@ def stopping() -> Figure:
 
 @figure
 def counts() -> Figure:
-    """Four kinds of voxels: the exact mask against itself moved."""
+    """The four kinds of voxels: the exact mask compared with a shifted copy of itself."""
     made, (left, right) = panels(2)
     truth = parts()["anatomy"] == 1
     guess = np.roll(truth, (4, 7), (0, 1))
@@ -332,7 +331,7 @@ def counts() -> Figure:
 
 @figure
 def surfaces() -> Figure:
-    """The toy of notebook 05: moved by a column, with a spur."""
+    """The toy example of notebook 05: a square that is moved by one column and has a spur."""
     made, (ax,) = panels(1, (8, 4.6))
     spacing = (1.0, 1.0, 3.0)
     square, guess = np.zeros((2, 16, 20, 5), bool)
@@ -355,7 +354,7 @@ def surfaces() -> Figure:
 
 @figure
 def component() -> Figure:
-    """Pieces drawn in by hand, and the largest piece."""
+    """A mask with pieces added by hand, and its largest piece."""
     made, axes = panels(3)
     truth = parts()["anatomy"] == 1
     rows, columns = np.indices(truth.shape)
@@ -373,7 +372,7 @@ def component() -> Figure:
 
 @figure
 def tables() -> Figure:
-    """Tables 1 and 2: Dice without and with post-processing, as the paper printed it."""
+    """Dice without and with post-processing, as printed in Tables 1 and 2 of the paper."""
     made, (ax,) = panels(1, (11.5, 4.6))
     with_pp = {row.network: row.mean[0] for row in TABLE_2}
     rows = [row for row in TABLE_1 if row.network in with_pp or row.network == "3d-f32-l4-d1.2.4.8"]
@@ -394,7 +393,7 @@ def tables() -> Figure:
 
 @figure
 def failures() -> Figure:
-    """A cyst, and fold-over."""
+    """A hip as it is, with a cyst, and folded over as well."""
     made, axes = panels(3)
     variants = {"as she is": parts(), "with a cyst": parts(8.0), "and folded over": parts(8.0, 0.8)}
     for ax, (title, steps) in zip(axes, variants.items(), strict=True):

@@ -21,18 +21,11 @@ AXIS_ORDERS = [
     "".join(letters) for pairs in itertools.permutations(("RL", "AP", "SI")) for letters in itertools.product(*pairs)
 ]  # all 48
 
-DIRECTIONS = {
-    "R": (1, 0, 0),
-    "L": (-1, 0, 0),
-    "A": (0, 1, 0),
-    "P": (0, -1, 0),
-    "S": (0, 0, 1),
-    "I": (0, 0, -1),
-}
+DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 
 
 def script(path: str) -> ModuleType:
-    """A program of the checkout's that belongs to no package, imported as a module."""
+    """A program of the checkout that belongs to no package, imported as a module."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parents[1] / path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -78,14 +71,14 @@ def draw(text: str) -> np.ndarray:
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
-    """A NIfTI file by nibabel alone, so that what reads it is tested against another's writing."""
+    """A NIfTI file written by nibabel alone, so that our reading is not tested against our own writing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
     return path
 
 
 def tiny_hip(seed: int, shape=(24, 24, 8), axes: str = "LIP") -> tuple[Volume, np.ndarray]:
-    """A bright ellipsoid in noise, and its mask; two hips of different seeds differ in size and place."""
+    """A bright ellipsoid in noise, and its mask. Hips of different seeds differ in size and place."""
     rng = np.random.default_rng(seed)
     centre = (np.array(shape) - 1) / 2 + np.array(shape) * rng.uniform(-0.05, 0.05, 3)
     radii = np.array(shape) * rng.uniform(0.25, 0.32, 3)
@@ -97,10 +90,10 @@ def tiny_hip(seed: int, shape=(24, 24, 8), axes: str = "LIP") -> tuple[Volume, n
 
 
 def pass_through(model, levels: int, route: int) -> None:
-    """Set the weights so that pixels of the middle slice go down to level ``route`` and come out as logits.
+    """Set the weights so that the pixels of the middle slice go down to level ``route`` and come out as logits.
 
-    Every convolution hands on its middle pixel. On the way up each level takes the up-sampled map, but level
-    ``route`` takes the copied one.
+    Every convolution hands on its middle pixel. On the way up each level takes the up-sampled map; level ``route``
+    takes the copied one.
     """
     for layer in model.layers:
         if not layer.weights:
@@ -121,7 +114,7 @@ def pass_through(model, levels: int, route: int) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_cohort(tmp_path_factory) -> Cohort:
-    """Six patients, one with both hips, two groups of three. Read only: to change it take ``cohort_copy``."""
+    """Six patients, one of them with both hips, in two groups of three. Read only; ``cohort_copy`` may be changed."""
     root = tmp_path_factory.mktemp("cohort") / "tiny"
     hips = [("01", "R"), ("01", "L"), ("02", "R"), ("03", "L"), ("04", "R"), ("05", "L"), ("06", "R")]
     with new_cohort(root, "tiny", "tests") as add:
@@ -134,7 +127,7 @@ def tiny_cohort(tmp_path_factory) -> Cohort:
 @pytest.fixture(scope="session")
 def trained_runs(tiny_cohort, tmp_path_factory) -> dict[str, Path]:
     """One run of each kind of network, trained until it finds the tiny hips. Read only."""
-    from femur_lib.experiments import Profile
+    from femur_lib.config import Profile
     from femur_lib.training import train
 
     profile = Profile(
@@ -151,5 +144,5 @@ def trained_runs(tiny_cohort, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def cohort_copy(tiny_cohort, tmp_path) -> Path:
-    """The folder of a tiny cohort of one's own."""
+    """The folder of a tiny cohort that a test may change."""
     return Path(shutil.copytree(tiny_cohort.root, tmp_path / "copy"))

@@ -1,6 +1,6 @@
-"""The paper's networks once more, in PyTorch, by another road: an oracle for tests, a peer for benchmarks.
+"""The paper's networks once more, in PyTorch and written in another way: an oracle for tests, a peer for benchmarks.
 
-Written from the paper and not from :mod:`femur_lib.networks`: modules in place of a functional graph, channels first,
+Written from the paper and not from :mod:`femur_lib.unet`: modules in place of a functional graph, channels first,
 and crops found by following the coordinates of every map through the network.
 """
 
@@ -40,10 +40,7 @@ class UNet(nn.Module):
         deepest = self._kernel(a.levels, 3)
         layers |= self._one("centre_conv1", maps, centre, deepest)
         for rate in a.dilation_rates:
-            dilation = [rate] * a.dimensions
-            if a.dimensions == 3 and not a.isotropic_dilation:
-                dilation[2] = 1
-            layers |= self._one(f"centre_rate{rate}", centre, centre, deepest, dilation)
+            layers |= self._one(f"centre_rate{rate}", centre, centre, deepest, [rate, rate, 1][: a.dimensions])
         maps = centre * len(a.dilation_rates)
         for level in reversed(range(a.levels)):
             wide, factor = a.features * 2**level, self._kernel(level, 2)
@@ -110,8 +107,7 @@ class UNet(nn.Module):
                 assert start == int(start), "the copied map has no pixel in that place"
                 x = x.narrow(2 + axis, int(start), m.x.shape[2 + axis])
             m = self._apply_pair(f"up{level}", Map(torch.cat([x, m.x], 1), m.first, m.step))
-        logits = self.layers["logits"](m.x)
-        return torch.softmax(f.relu(logits) if a.relu_logits else logits, 1)
+        return torch.softmax(self.layers["logits"](m.x), 1)
 
     def take_weights(self, model) -> "UNet":
         """Take the weights of a Keras network of the same architecture."""

@@ -3,9 +3,9 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
-import time
 import warnings
 
 import nibabel as nib
@@ -15,20 +15,19 @@ import pytest
 import yaml
 from conftest import write_nifti
 
-from femur_lib.arguments import parser
-from femur_lib.cli import VERBS, main
+from femur_lib.cli import VERBS, main, parser
 from femur_lib.cohort import image_path, mask_path
 
 LINES = [
-    "phantom o", "import pelvis a b", "import pairs a b c", "check a", "train a b --experiment n", "evaluate a b",
-    "search a b --experiment n", "study quick", "predict a b --out o", "quality a --out o", "export a b",
+    "phantom o", "import pelvis a b", "import pairs a b c", "check a", "train a b --network n", "evaluate a b",
+    "search a b --network n", "study quick", "predict a b --out o", "quality a --out o", "export a b",
     "report a --out o", "score --truth a --predictions b --out c",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory):
-    """A profile of minutes made seconds."""
+    """A profile that takes seconds instead of minutes."""
     path = tmp_path_factory.mktemp("profile") / "tiny.yaml"
     settings = {"profile": "tiny", "grid_2d": [24, 24, 8], "grid_3d": [16, 16, 8], "epochs": 2, "first_epochs": 1,
                 "learning_rate": 0.01, "batch_size_2d": 4, "folds": 2}  # fmt: skip
@@ -40,9 +39,7 @@ def test_the_whole_way_from_cohort_to_report(tiny_cohort, profile, tmp_path, cap
     hips, run, out = tiny_cohort.root, tmp_path / "runs" / "run", tmp_path / "runs" / "run" / "predictions"
     assert main(["check", str(hips)]) == 0
     assert "7 scans of 6 patients" in capsys.readouterr().out
-    assert (
-        main(["train", str(hips), str(run), "--experiment", "3d-f2-l1", "--profile", str(profile), "--fold", "1"]) == 0
-    )
+    assert main(["train", str(hips), str(run), "--network", "3d-f2-l1", "--profile", str(profile), "--fold", "1"]) == 0
     assert main(["predict", str(run), "--cohort", str(hips), "--out", str(out)]) == 0
     record = json.loads((run / "run.json").read_text())
     assert {p.name.removesuffix("_mask.nii.gz") for p in out.glob("*_mask.nii.gz")} == set(record["validation"])
@@ -66,7 +63,7 @@ def test_the_whole_way_from_cohort_to_report(tiny_cohort, profile, tmp_path, cap
 
 def test_single_images_are_predicted_by_name(tiny_cohort, profile, tmp_path):
     run = tmp_path / "run"
-    arguments = [str(tiny_cohort.root), str(run), "--experiment", "2d-unpadded-f2-l1", "--profile", str(profile)]
+    arguments = [str(tiny_cohort.root), str(run), "--network", "2d-unpadded-f2-l1", "--profile", str(profile)]
     assert main(["train", *arguments, "--all-subjects", "--epochs", "1"]) == 0
     image = tiny_cohort.subjects[0].image
     assert main(["predict", str(run), str(image), "--out", str(tmp_path / "out"), "--threshold", "0.4"]) == 0
@@ -100,56 +97,37 @@ def test_every_verb_that_is_understood_is_done():
     assert {parser().parse_args(line.split()).verb for line in LINES} == set(VERBS)
 
 
+@pytest.mark.parametrize("verb", ["train", "search"])
+def test_a_network_may_still_be_called_an_experiment(verb):
+    assert parser().parse_args([verb, "a", "b", "--experiment", "3d-f2-l1"]).network == "3d-f2-l1"
+
+
 def test_phantom_makes_what_check_accepts(tmp_path, capsys):
     assert main(["phantom", str(tmp_path / "hips"), "--subjects", "2"]) == 0
     assert main(["check", str(tmp_path / "hips")]) == 0
     assert "sub-002" in capsys.readouterr().out
 
 
-def truncate(root, name):
-    path = image_path(root, name)
+def truncate(root):
+    path = image_path(root, "sub-01L")
     path.write_bytes(path.read_bytes()[:2000])
 
 
-def four_d(root, name):
-    write_nifti(image_path(root, name), np.zeros((4, 4, 4, 2), np.float32))
+def other_affine(root):
+    mask = nib.load(mask_path(root, "sub-01L"))
+    write_nifti(mask_path(root, "sub-01L"), np.asarray(mask.dataobj), mask.affine + np.eye(4))
 
 
-def other_shape(root, name):
-    write_nifti(mask_path(root, name), np.ones((4, 4, 4), np.uint8))
-
-
-def other_affine(root, name):
-    mask = nib.load(mask_path(root, name))
-    write_nifti(mask_path(root, name), np.asarray(mask.dataobj), mask.affine + np.eye(4))
-
-
-def not_a_number(root, name):
-    image = nib.load(image_path(root, name))
-    data = image.get_fdata()
-    data[0, 0, 0] = np.nan
-    write_nifti(image_path(root, name), data, image.affine)
-
-
-def empty_mask(root, name):
-    mask = nib.load(mask_path(root, name))
-    write_nifti(mask_path(root, name), np.zeros(mask.shape, np.uint8), mask.affine)
-
-
-def other_values(root, name):
-    mask = nib.load(mask_path(root, name))
+def other_values(root):
+    mask = nib.load(mask_path(root, "sub-01L"))
     data = np.array(mask.dataobj)
     data[0, 0, 0] = 5
-    write_nifti(mask_path(root, name), data, mask.affine)
+    write_nifti(mask_path(root, "sub-01L"), data, mask.affine)
 
 
-def missing(root, name):
-    image_path(root, name).unlink()
-
-
-def two_groups(root, name):
+def two_groups(root):
     table = pd.read_csv(root / "participants.tsv", sep="\t")
-    table.loc[table.participant_id == name, "group"] = "control"
+    table.loc[table.participant_id == "sub-01L", "group"] = "control"
     table.to_csv(root / "participants.tsv", sep="\t", index=False)
 
 
@@ -157,32 +135,21 @@ def two_groups(root, name):
     ("spoil", "says"),
     [
         (truncate, "damaged|cannot be read"),
-        (four_d, "three axes"),
-        (other_shape, "shape"),
         (other_affine, "affine that differs"),
-        (not_a_number, "NaN"),
-        (empty_mask, "empty mask"),
         (other_values, r"the values \[5\] besides 0 and 1"),
-        (missing, "no such file"),
         (two_groups, "p01 in the groups control, fracture"),
+        (lambda root: image_path(root, "sub-01L").unlink(), "does not exist"),
     ],
 )
 def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profile, tmp_path, capsys, spoil, says):
-    import re
-
-    spoil(cohort_copy, "sub-01L")
+    spoil(cohort_copy)
     before = sorted(p for p in tmp_path.rglob("*"))
-    run = tmp_path / "run"
-    for command in (
-        ["check", str(cohort_copy)],
-        ["train", str(cohort_copy), str(run), "--experiment", "3d-f2-l1", "--profile", str(profile)],
-    ):
+    hips, run = str(cohort_copy), str(tmp_path / "run")
+    for command in (["check", hips], ["train", hips, run, "--network", "3d-f2-l1", "--profile", str(profile)]):
         assert main(command) == 1
-        captured = capsys.readouterr()
-        lines = captured.err.strip().splitlines()
-        assert len(lines) == 1
-        assert re.search(says, lines[0])
-        assert str(cohort_copy) in lines[0]
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert re.search(says, line)
+        assert hips in line
     kept = tmp_path / ".femur-cache"  # of scans that could be read; harmless, for it goes by their content
     assert [p for p in sorted(tmp_path.rglob("*")) if kept not in (p, *p.parents)] == before
 
@@ -190,36 +157,37 @@ def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profi
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (["check", "nowhere"], "nowhere: found no participants.tsv"),
-        (["train", "{hips}", "r", "--experiment", "4d-f2", "--profile", "quick"], "no experiment's name"),
-        (["train", "{hips}", "r", "--experiment", "3d-f2-l1", "--profile", "fast"], "no such profile"),
-        (["train", "{hips}", "r", "--experiment", "3d-f2-l1", "--fold", "9"], "0 to 3"),
-        (["predict", "nowhere", "scan.nii.gz", "--out", "o"], "no run.json"),
-        (["predict", "nowhere", "--out", "o"], "both or neither"),
-        (["score", "--truth", "{hips}", "--predictions", "nowhere", "--out", "s.csv"], "no *_mask.nii.gz"),
-        (["report", "nowhere", "--out", "r.html"], "no run.json"),
-        (["import", "pelvis", "nowhere", "o"], "neither data/images"),
-        (["import", "pairs", "nowhere", "nowhere", "o"], "no such folder"),
-        (["phantom", "o", "--subjects", "0"], "at least 1"),
+        ("check nowhere", "nowhere holds no participants.tsv"),
+        ("train {hips} r --network 4d-f2 --profile quick", "4d-f2 is not the name of a network"),
+        ("train {hips} r --network 3d-f2-l1 --profile fast", "There is no profile fast"),
+        ("train {hips} r --network 3d-f2-l1 --fold 9", "0 to 3"),
+        ("train {hips} r --network 3d-f2-l1 --epochs 0", "--epochs is 0"),
+        ("predict nowhere scan.nii.gz --out o", "nowhere holds no run.json"),
+        ("predict nowhere --out o", "either IMAGE or --cohort"),
+        ("predict nowhere scan.nii.gz --out o --threshold 1", "--threshold is 1.0"),
+        ("evaluate nowhere {hips}", "nowhere holds no run.json"),
+        ("score --truth {hips} --predictions nowhere --out s.csv", "nowhere holds no *_mask.nii.gz"),
+        ("report nowhere --out r.html", "nowhere holds no run.json, in it or below"),
+        ("import pelvis nowhere o", "nowhere holds neither data/images"),
+        ("import pairs nowhere nowhere o", "nowhere is not a folder"),
+        ("export nowhere o", "nowhere holds no run.json"),
+        ("phantom o --subjects 0", "--subjects is 0; at least 1"),
     ],
 )
 def test_a_mistake_is_said_in_one_line(tiny_cohort, tmp_path, monkeypatch, capsys, command, says):
     monkeypatch.chdir(tmp_path)
-    assert main([c.format(hips=tiny_cohort.root) for c in command]) == 1
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert says in lines[0]
+    assert main(command.format(hips=tiny_cohort.root).split()) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert says in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_comes_without_tensorflow():
+def test_help_comes_without_anything_heavy():
     """Start-up stays quick because nothing heavy is imported, which unlike seconds can be tested anywhere."""
     code = "import sys; from femur_lib.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "heavy = {'tensorflow', 'keras', 'pandas', 'scipy', 'nibabel', 'matplotlib'} & set(sys.modules)\n"
     code += "assert not heavy, heavy"
-    started = time.monotonic()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert time.monotonic() - started < 30  # a hang, not a slow day
 
 
 def test_no_patient_text_reaches_what_is_written(tmp_path):

@@ -1,37 +1,153 @@
-"""An evaluated run holds scores, components and curves; what its choices owe to the scored scans is asked of others."""
+"""Predicted files lie on their scans, an evaluated run holds its scores, and its choices are compared with others'."""
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import affine_of, world, write_nifti
 
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import checksums, write_json
+from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort
-from femur_lib.errors import DataError
 from femur_lib.evaluation import (
     FILES,
     SEAL,
     choices,
-    dice_at,
     evaluate,
     optimism,
-    read_curves,
+    predict_files,
     read_evaluation,
-    write_curves,
+    scans_of_cohort,
+    scans_of_files,
+    score_files,
+    truth_paths,
 )
-from femur_lib.files import checksums
-from femur_lib.records import kept_epoch, write_json
+from femur_lib.inference import Segmenter
+from femur_lib.metrics.curves import ProbabilityHistogram, write_histograms
+from femur_lib.preprocessing import Grid
 from femur_lib.runs import load_run
-from femur_lib.scores.curves import THRESHOLDS, ProbabilityHistogram
-from femur_lib.scores.overlap import overlap
 
 
-def histogram_of(truth, p) -> ProbabilityHistogram:
-    histogram = ProbabilityHistogram()
-    histogram.add(np.asarray(truth, bool), np.asarray(p, np.float32))
-    return histogram
+class Bright:
+    """Stands in for a network: femur is what is brighter than the scan's mean by two standard deviations."""
+
+    def predict_on_batch(self, batch):
+        femur = (batch[..., 0] > 2).astype(np.float32)
+        return np.stack([1 - femur, femur], axis=-1)
+
+
+BRIGHT = Segmenter(Bright(), Architecture(3, 2, 1), Grid(24, 24, 12), grid_spacing_mm=(2, 2, 4))
+
+# --- files
+
+
+def scan_at(path, axes: str, spacing_mm, tilt=(0, 0, 0)) -> tuple[Path, np.ndarray]:
+    """A scan of 48 mm a side with a bright block of 12 x 8 x 16 mm, at one place in the patient whatever its axes."""
+    shape = tuple(round(48 / s) for s in spacing_mm)
+    affine = affine_of(axes, spacing_mm, tilt)
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    where = world(affine, np.stack(np.indices(shape), -1).reshape(-1, 3)).reshape(*shape, 3)
+    block = (np.abs(where - [6.0, -4.0, 3.0]) < [6.0, 4.0, 8.0]).all(-1)
+    return write_nifti(path, (100 + 900 * block).astype(np.int16), affine), block
+
+
+@pytest.mark.parametrize(
+    ("axes", "spacing_mm", "tilt"),
+    [("LIP", (2, 2, 4), (0, 0, 0)), ("RAS", (2, 4, 2), (0, 0, 0)), ("SAL", (2, 4, 2), (-12, 5, 7))],
+    ids=["coronal, as in the pelvis set", "axial", "sagittal and oblique"],
+)
+def test_the_files_of_a_scan_overlay_it_whatever_its_axes(tmp_path, axes, spacing_mm, tilt):
+    path, block = scan_at(tmp_path / "hip.nii.gz", axes, spacing_mm, tilt)
+    (written,) = predict_files(BRIGHT, scans_of_files([path]), tmp_path / "out")
+    scan, mask, probability = map(nib.load, (path, written, tmp_path / "out" / "hip_probability.nii.gz"))
+    for image in (mask, probability):
+        assert image.shape == scan.shape
+        np.testing.assert_allclose(image.affine, scan.affine, atol=1e-4)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj) == 1, block)
+    assert (mask.get_data_dtype(), written.name) == (np.uint8, "hip_mask.nii.gz")
+    assert (tmp_path / "out" / "hip_overlay.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("array", "spacing_mm", "says"),
+    [
+        (np.full((24, 24, 12), np.nan, np.float32), (2, 2, 4), "zbad.* NaN"),
+        (
+            np.arange(24 * 24 * 12, dtype=np.float32).reshape(24, 24, 12),
+            (0.9, 0.9, 4),
+            "zbad.* pixels of 0.9 x 0.9 x 4 mm",
+        ),
+    ],
+    ids=["damaged", "another field of view"],
+)
+def test_a_bad_scan_among_good_ones_leaves_nothing(tmp_path, array, spacing_mm, says):
+    good, _ = scan_at(tmp_path / "good.nii.gz", "LIP", (2, 2, 4))
+    bad = write_nifti(tmp_path / "zbad.nii.gz", array, affine_of("LIP", spacing_mm))
+    with pytest.raises(DataError, match=says):
+        predict_files(BRIGHT, scans_of_files([good, bad]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten_unless_asked(tmp_path):
+    path, _ = scan_at(tmp_path / "hip.nii.gz", "LIP", (2, 2, 4))
+    (tmp_path / "out").mkdir()
+    drawn = tmp_path / "out" / "hip_mask.nii.gz"
+    drawn.write_text("drawn by hand for two hours")
+    with pytest.raises(DataError, match="--overwrite"):
+        predict_files(BRIGHT, scans_of_files([path]), tmp_path / "out")
+    assert drawn.read_text() == "drawn by hand for two hours"
+    predict_files(BRIGHT, scans_of_files([path]), tmp_path / "out", overwrite=True)
+    assert nib.load(drawn).shape == (24, 24, 12)
+
+
+def test_scans_that_were_trained_on_are_left_out(tiny_cohort):
+    first = tiny_cohort.subjects[0].id
+    assert [s.name for s in scans_of_cohort(tiny_cohort, leave_out=[first])] == [s.id for s in tiny_cohort.subjects[1:]]
+
+
+# --- scores of files
+
+
+def test_perfect_predictions_score_perfectly_and_an_empty_one_has_no_surface(tiny_cohort, tmp_path):
+    truth = truth_paths(tiny_cohort.root)
+    perfect, empty = list(truth)[:2]
+    shutil.copy(truth[perfect], tmp_path / f"{perfect}_mask.nii.gz")
+    shape, affine = nib.load(truth[empty]).shape, nib.load(truth[empty]).affine
+    write_nifti(tmp_path / f"{empty}_mask.nii.gz", np.zeros(shape, np.uint8), affine)
+    table = score_files(truth, tmp_path).set_index("participant_id")
+    ones = dict.fromkeys(("dice", "precision", "recall", "specificity", "nsd"), 1)
+    assert table.loc[perfect].to_dict() == ones | dict.fromkeys(("asd_mm", "msd_mm", "hd95_mm"), 0)
+    assert table.loc[empty, "dice"] == 0
+    assert table.loc[empty, ["precision", "asd_mm", "msd_mm"]].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("stranger", 0, "no true mask of the name stranger"),
+        ("sub-01R", 0, "shape"),
+        ("sub-01R", 2, "other than 0 and 1"),
+    ],
+)
+def test_a_prediction_that_cannot_be_scored_is_named(tiny_cohort, tmp_path, name, value, says):
+    write_nifti(tmp_path / f"{name}_mask.nii.gz", np.full((2, 2, 2), value, np.uint8))
+    with pytest.raises(DataError, match=f"{name}_mask.* {says}"):
+        score_files(truth_paths(tiny_cohort.root), tmp_path)
+
+
+def test_truth_may_be_a_plain_folder(tmp_path):
+    for name in ("a_mask.nii.gz", "b.nii", "b_probability.nii.gz"):
+        write_nifti(tmp_path / name, np.zeros((2, 2, 2), np.uint8))
+    assert set(truth_paths(tmp_path)) == {"a", "b"}
+
+
+# --- an evaluated run
 
 
 @pytest.fixture(scope="module")
@@ -41,152 +157,40 @@ def evaluated(trained_runs, tiny_cohort, tmp_path_factory):
     return folder, evaluate(tiny_cohort, load_run(folder))
 
 
-def test_the_scans_that_were_not_trained_on_are_scored_and_no_other(evaluated):
+def test_an_evaluated_run_holds_the_scores_of_all_scans_that_it_was_not_trained_on(evaluated):
     folder, found = evaluated
     record = json.loads((folder / "run.json").read_text())
     assert set(found.scores.participant_id) == set(found.curves) == set(record["validation"])
-
-
-def test_scores_are_those_of_masks_as_the_run_makes_them(evaluated):
-    """A 2D network keeps the largest component."""
-    _, found = evaluated
+    # Scores are those of masks as the run makes them: a 2D network keeps the largest component.
     kept = found.components[found.components.largest_component].drop(columns="largest_component")
     pd.testing.assert_frame_equal(kept.reset_index(drop=True), found.scores, check_exact=False)
-
-
-def test_without_the_component_s_choice_the_curves_know_the_dice(evaluated):
-    folder, found = evaluated
-    threshold = load_run(folder).threshold
+    # Without that, the curves know the Dice at the run's threshold.
     plain = found.components[~found.components.largest_component].set_index("participant_id").dice
     for name, histogram in found.curves.items():
-        assert dice_at(histogram, threshold) == pytest.approx(plain[name], abs=1e-9)
+        assert histogram.dice_at(load_run(folder).segmenter.threshold) == pytest.approx(plain[name], abs=1e-9)
 
 
 def test_an_evaluated_run_is_not_evaluated_again(evaluated, tiny_cohort, monkeypatch):
     folder, found = evaluated
     monkeypatch.setattr("femur_lib.evaluation.predict_files", lambda *a, **k: 1 / 0)
-    again = evaluate(tiny_cohort, load_run(folder))
-    pd.testing.assert_frame_equal(again.scores, found.scores)
+    pd.testing.assert_frame_equal(evaluate(tiny_cohort, load_run(folder)).scores, found.scores)
 
 
-def test_a_run_of_everybody_has_nothing_to_be_scored_on(evaluated, tiny_cohort, tmp_path):
+def test_a_run_that_was_trained_on_everybody_has_nothing_to_be_scored_on(evaluated, tiny_cohort, tmp_path):
     run = load_run(evaluated[0])
     seen = Cohort(tiny_cohort.root, tuple(tiny_cohort[n] for n in run.record["training"]))
-    with pytest.raises(DataError, match="no scan that the run was not trained on"):
-        evaluate(seen, type(run)(tmp_path, run.record, run.model, run.segmenter))
+    with pytest.raises(DataError, match=r"has no scan that the run .* was not trained on"):
+        evaluate(seen, replace(run, folder=tmp_path))
 
 
 def test_a_run_that_was_not_evaluated_says_so(trained_runs):
-    with pytest.raises(DataError, match=r"no evaluation\.json.*femur evaluate"):
+    with pytest.raises(DataError, match=r"evaluation\.json is missing.*femur evaluate"):
         read_evaluation(trained_runs["3d"])
-
-
-def test_curves_come_back_from_their_file(tmp_path):
-    rng = np.random.default_rng(0)
-    curves = {f"sub-{i}": histogram_of(rng.random(50) < 0.3, rng.random(50)) for i in range(3)}
-    write_curves(tmp_path / "curves.npz", curves)
-    again = read_curves(tmp_path / "curves.npz")
-    assert list(again) == list(curves)
-    for name in curves:
-        np.testing.assert_array_equal(again[name].femur, curves[name].femur)
-        np.testing.assert_array_equal(again[name].background, curves[name].background)
-
-
-@pytest.mark.parametrize("threshold", [float(t) for t in THRESHOLDS[[1, 5000, 20000, -1]]])
-def test_dice_at_a_threshold_is_that_of_the_mask(threshold):
-    rng = np.random.default_rng(1)
-    truth, p = rng.random(500) < 0.4, rng.random(500).astype(np.float32)
-    p[:50] = np.float32(threshold)  # not higher, so not femur
-    assert dice_at(histogram_of(truth, p), threshold) == pytest.approx(overlap(truth, p > threshold)["dice"])
-
-
-def made_up_run(folder: Path, fold: int, val_dice: list[float], curves: dict, experiment="3d-f2-l2") -> Path:
-    """A folder that looks like an evaluated run whose best epoch is that of the highest ``val_dice``."""
-    folder.mkdir()
-    profile = {"profile": "tiny", "recipe": {"monitor": "dice"}}
-    record = {"experiment": experiment, "fold": fold, "profile": profile, "weights": "best epoch"}
-    (folder / "run.json").write_text(json.dumps(record))
-    (folder / "model.keras").touch()
-    pd.DataFrame({"val_dice": val_dice}).to_csv(folder / "history.csv", index=False)
-    for name in ("scores.csv", "components.csv"):
-        pd.DataFrame({"participant_id": list(curves)}).to_csv(folder / name, index=False)
-    write_curves(folder / "curves.npz", curves)
-    write_json(folder / SEAL, {"seconds": 1.0, "files": checksums(folder, FILES)})
-    return folder
-
-
-@pytest.fixture
-def three_folds(tmp_path) -> list[Path]:
-    """Best epochs 2, 3 and 1 (from 0); the first fold's scan wants a higher threshold than the others'."""
-    low = ([1, 1, 1, 0, 0], [0.4, 0.5, 0.6, 0.1, 0.2])  # perfect between 0.2 and 0.4
-    high = ([1, 1, 1, 0, 0], [0.8, 0.9, 0.95, 0.3, 0.5])  # perfect between 0.5 and 0.8
-    dice = ([0.1, 0.5, 0.9, 0.7], [0.1, 0.2, 0.3, 0.8], [0.2, 0.6, 0.5])
-    return [
-        made_up_run(tmp_path / f"r{k}", k, dice[k], {f"s{k}": histogram_of(*(high if k == 0 else low))})
-        for k in range(3)
-    ]
-
-
-def test_each_fold_s_choices_beside_those_of_the_others(three_folds):
-    found = choices(three_folds)
-    assert found.epoch.tolist() == [3, 4, 2]
-    assert found.epoch_by_others.tolist() == [
-        3,
-        2,
-        3,
-    ]  # medians 2, 1.5 and 2.5 (from 0), the last of three epochs at most
-    assert found.dice_at_epoch.tolist() == [0.9, 0.8, 0.6]
-    assert found.dice_at_epoch_by_others.tolist() == [0.9, 0.2, 0.5]
-    assert found.threshold[0] > 0.49
-    assert found.threshold_by_others[0] < 0.41
-    assert found.dice_at_threshold.tolist() == [1, 1, 1]
-    assert found.dice_at_threshold_by_others[0] == pytest.approx(2 * 3 / (3 + 5))  # 0.3 and 0.5 are marked, too
-    assert optimism(found)["epoch"] == pytest.approx((0 + 0.6 + 0.1) / 3)
-
-
-def test_youden_s_index_takes_false_positives_of_plentiful_background(tmp_path):
-    truth = [1, 1] + [0] * 400
-    p = [0.9, 0.6] + [0.7] * 3 + [0.1] * 397
-    runs = [made_up_run(tmp_path / f"r{k}", k, [0.5], {f"s{k}": histogram_of(truth, p)}) for k in range(2)]
-    found = choices(runs)
-    assert (found.threshold > 0.69).all()  # precision 1, recall 1/2
-    assert (found.youden < 0.61).all()  # recall 1, false positive rate 3/400
-    assert found.dice_at_threshold.tolist() == pytest.approx([2 / 3, 2 / 3])
-    assert found.dice_at_youden.tolist() == pytest.approx([4 / 7, 4 / 7])
-
-
-def test_the_kept_epoch_is_the_best_of_what_was_watched(three_folds):
-    assert [kept_epoch(folder) for folder in three_folds] == [2, 3, 1]
-
-
-@pytest.mark.parametrize(
-    ("weights", "monitor", "epoch"),
-    [
-        ("best epoch", "accuracy", 2),
-        ("best epoch", "loss", 1),
-        ("last epoch", "accuracy", 3),
-        ("average at the last epoch", "loss", 3),
-    ],
-)
-def test_the_kept_epoch_is_the_one_that_run_json_names(tmp_path, weights, monitor, epoch):
-    record = {"profile": {"profile": "tiny", "recipe": {"monitor": monitor}}, "weights": weights}
-    (tmp_path / "run.json").write_text(json.dumps(record))
-    (tmp_path / "model.keras").touch()
-    history = pd.DataFrame({"val_accuracy": [0.1, 0.5, 0.9, 0.7], "val_loss": [0.4, 0.1, 0.2, 0.3]})
-    history.to_csv(tmp_path / "history.csv", index=False)
-    assert kept_epoch(tmp_path) == epoch
-
-
-def test_choices_need_one_network_and_each_fold_once(three_folds, tmp_path):
-    other = made_up_run(tmp_path / "other", 1, [0.1], {"x": histogram_of([1, 0], [0.9, 0.1])}, "3d-f4-l2")
-    for runs in (three_folds[:1], [three_folds[0]] * 2, [three_folds[0], other]):
-        with pytest.raises(DataError, match="one network, and each fold once"):
-            choices(runs)
 
 
 @pytest.mark.parametrize("name", [*FILES, SEAL])
 @pytest.mark.parametrize("how", ["removed", "cut short"])
-def test_what_was_damaged_is_made_again(evaluated, tiny_cohort, tmp_path, name, how):
+def test_a_damaged_file_of_an_evaluation_is_made_again(evaluated, tiny_cohort, tmp_path, name, how):
     original, found = evaluated
     folder = shutil.copytree(original, tmp_path / "run")
     if how == "removed":
@@ -200,9 +204,65 @@ def test_what_was_damaged_is_made_again(evaluated, tiny_cohort, tmp_path, name, 
     read_evaluation(folder)
 
 
-def test_a_network_changed_after_its_training_is_not_used(evaluated, tmp_path):
-    folder = shutil.copytree(evaluated[0], tmp_path / "run")
-    with (folder / "model.keras").open("ab") as file:
-        file.write(b"more")
-    with pytest.raises(DataError, match=r"model\.keras that was changed.*train again"):
-        load_run(folder)
+# --- choices
+
+
+def histogram_of(truth, p) -> ProbabilityHistogram:
+    histogram = ProbabilityHistogram()
+    histogram.add(np.asarray(truth, bool), np.asarray(p, np.float32))
+    return histogram
+
+
+def made_up_run(folder: Path, fold: int, val_dice: list[float], curves: dict, network="3d-f2-l2") -> Path:
+    """A folder that looks like an evaluated run whose best epoch is that of the highest ``val_dice``."""
+    folder.mkdir()
+    profile = {"profile": "tiny", "recipe": {"monitor": "dice"}}
+    write_json(folder / "run.json", {"network": network, "fold": fold, "profile": profile, "kept": "best"})
+    (folder / "model.keras").touch()
+    pd.DataFrame({"val_dice": val_dice}).to_csv(folder / "history.csv", index=False)
+    for name in ("scores.csv", "components.csv"):
+        pd.DataFrame({"participant_id": list(curves)}).to_csv(folder / name, index=False)
+    write_histograms(folder / "curves.npz", curves)
+    write_json(folder / SEAL, {"seconds": 1.0, "files": checksums(folder, FILES)})
+    return folder
+
+
+@pytest.fixture
+def three_folds(tmp_path) -> list[Path]:
+    """Best epochs 2, 3 and 1 (from 0); the first fold's scan wants a higher threshold than the others'."""
+    low = ([1, 1, 1, 0, 0], [0.4, 0.5, 0.6, 0.1, 0.2])  # perfect between 0.2 and 0.4
+    high = ([1, 1, 1, 0, 0], [0.8, 0.9, 0.95, 0.3, 0.5])  # perfect between 0.5 and 0.8
+    dice = ([0.1, 0.5, 0.9, 0.7], [0.1, 0.2, 0.3, 0.8], [0.2, 0.6, 0.5])
+    return [
+        made_up_run(tmp_path / f"r{k}", k, dice[k], {f"s{k}": histogram_of(*(low if k else high))}) for k in range(3)
+    ]
+
+
+def test_each_folds_choices_stand_beside_those_of_the_others(three_folds):
+    found = choices(three_folds)
+    assert found.epoch.tolist() == [3, 4, 2]
+    assert found.epoch_by_others.tolist() == [3, 2, 3]  # medians 2, 1.5, 2.5 (from 0); fold 2 trained three epochs
+    assert found.dice_at_epoch.tolist() == [0.9, 0.8, 0.6]
+    assert found.dice_at_epoch_by_others.tolist() == [0.9, 0.2, 0.5]
+    assert found.threshold[0] > 0.49
+    assert found.threshold_by_others[0] < 0.41
+    assert found.dice_at_threshold.tolist() == [1, 1, 1]
+    assert found.dice_at_threshold_by_others[0] == pytest.approx(2 * 3 / (3 + 5))  # 0.3 and 0.5 are marked, too
+    assert optimism(found)["epoch"] == pytest.approx((0 + 0.6 + 0.1) / 3)
+
+
+def test_youdens_index_accepts_false_positives_where_background_is_plentiful(tmp_path):
+    truth, p = [1, 1] + [0] * 400, [0.9, 0.6] + [0.7] * 3 + [0.1] * 397
+    runs = [made_up_run(tmp_path / f"r{k}", k, [0.5], {f"s{k}": histogram_of(truth, p)}) for k in range(2)]
+    found = choices(runs)
+    assert (found.threshold > 0.69).all()  # precision 1, recall 1/2
+    assert (found.youden < 0.61).all()  # recall 1, false positive rate 3/400
+    assert found.dice_at_threshold.tolist() == pytest.approx([2 / 3, 2 / 3])
+    assert found.dice_at_youden.tolist() == pytest.approx([4 / 7, 4 / 7])
+
+
+def test_choices_need_one_network_and_each_fold_once(three_folds, tmp_path):
+    other = made_up_run(tmp_path / "other", 1, [0.1], {"x": histogram_of([1, 0], [0.9, 0.1])}, "3d-f4-l2")
+    for runs in (three_folds[:1], [three_folds[0]] * 2, [three_folds[0], other]):
+        with pytest.raises(DataError, match="one network with each fold once was expected"):
+            choices(runs)

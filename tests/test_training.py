@@ -1,4 +1,4 @@
-"""A run is whole or not there, resumes after being killed, and refuses what does not belong to it."""
+"""A run is whole or not there, goes on after being killed, and refuses settings and folders that are not its own."""
 
 import contextlib
 import json
@@ -16,29 +16,51 @@ import pandas as pd
 import pytest
 
 from femur_lib import training
-from femur_lib.callbacks import PaperEarlyStopping
-from femur_lib.errors import DataError
-from femur_lib.experiments import Profile
-from femur_lib.recipes import RECIPES
+from femur_lib._runtime.errors import DataError
+from femur_lib.config import Profile, resolve
+from femur_lib.dataset import HipDataset, load_samples
 from femur_lib.runs import load_run
-from femur_lib.training import split, train
+from femur_lib.training import learning_rate, split, train
+from femur_lib.unet import unet
 
 PROFILE = Profile(
     profile="tiny", grid_2d=(16, 16, 8), grid_3d=(16, 16, 8), epochs=6, first_epochs=3, patience=2, learning_rate=3e-3,
     batch_size_2d=4, folds=2,
 )  # fmt: skip
+FILES = ["history.csv", "model.keras", "run.json"]
 SCRIPT = """
-import sys
+import json, sys
 from femur_lib.cohort import read_cohort
-from femur_lib.experiments import Profile
+from femur_lib.config import Profile
 from femur_lib.training import train
-train(read_cohort(sys.argv[1]), sys.argv[2], "3d-f2-l2", Profile(**{profile}), 0,
-      progress=lambda line: print(line, flush=True))
+cohort, network, profile, *runs = sys.argv[1:]
+say = lambda line: print(line, flush=True)
+for run in runs:
+    train(read_cohort(cohort), run, network, Profile(**json.loads(profile)), progress=say)
 """
+
+
+def command(cohort, *runs: Path, network: str = "3d-f2-l2", profile: Profile = PROFILE) -> list[str]:
+    """The command line of trainings in a process of their own."""
+    return [sys.executable, "-c", SCRIPT, str(cohort.root), network, profile.model_dump_json(), *map(str, runs)]
+
+
+def changed(**settings) -> Profile:
+    return Profile(**PROFILE.model_dump() | settings)
 
 
 def quiet(line: str) -> None:
     """Say nothing."""
+
+
+def assert_alike(one: Path, other: Path) -> None:
+    """Two trainings of the same settings end alike, up to the order in which a processor adds."""
+    histories = [pd.read_csv(run / "history.csv") for run in (one, other)]
+    np.testing.assert_allclose(*histories, rtol=1e-3, atol=1e-4)
+    a, b = load_run(one), load_run(other)
+    for x, y in zip(a.model.get_weights(), b.model.get_weights(), strict=True):
+        np.testing.assert_allclose(x, y, atol=2e-3)
+    assert b.segmenter.threshold == pytest.approx(a.segmenter.threshold, abs=5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -46,61 +68,128 @@ def run(tiny_cohort, tmp_path_factory) -> Path:
     return train(tiny_cohort, tmp_path_factory.mktemp("runs") / "run", "3d-f2-l2", PROFILE, 0, progress=quiet)
 
 
+# --- a finished run
+
+
 def test_a_run_holds_the_network_the_history_and_the_record_and_nothing_else(run):
-    assert sorted(p.name for p in run.iterdir()) == ["history.csv", "model.keras", "run.json"]
+    assert sorted(p.name for p in run.iterdir()) == FILES
     assert not run.with_name("run.partial").exists()
     record = json.loads((run / "run.json").read_text())
-    assert record["experiment"] == "3d-f2-l2"
+    assert (record["network"], record["kept"], record["synthetic"]) == ("3d-f2-l2", "best", False)
     assert record["threshold_chosen_on"] == "validation"
     assert not set(record["training"]) & set(record["validation"])
     assert len(pd.read_csv(run / "history.csv")) == record["epochs_trained"]
 
 
-def test_the_best_epoch_s_weights_are_kept(run, tiny_cohort):
-    history = pd.read_csv(run / "history.csv")
+def test_the_best_epochs_weights_are_kept(run, tiny_cohort):
     loaded = load_run(run)
-    from femur_lib.feeding import Feed, load_samples
-
     samples = load_samples(tiny_cohort, loaded.record["validation"], loaded.segmenter.grid)
     loaded.model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")
-    accuracy = loaded.model.evaluate(Feed(samples, loaded.segmenter.architecture, 1).dataset(), verbose=0)[1]
-    assert accuracy == pytest.approx(history.val_accuracy.max(), abs=1e-4)
+    accuracy = loaded.model.evaluate(HipDataset(samples, loaded.segmenter.architecture, 1).prefetched(), verbose=0)[1]
+    assert accuracy == pytest.approx(pd.read_csv(run / "history.csv").val_accuracy.max(), abs=1e-4)
 
 
 def test_a_finished_run_is_found_and_not_trained_again(run, tiny_cohort):
-    before = (run / "model.keras").stat().st_mtime_ns
-    said: list[str] = []
+    before, said = (run / "model.keras").stat().st_mtime_ns, []
     train(tiny_cohort, run, "3d-f2-l2", PROFILE, 0, progress=said.append)
     assert said == [f"{run} is finished already"]
     assert (run / "model.keras").stat().st_mtime_ns == before
 
 
-def test_a_run_from_before_a_setting_existed_is_taken_as_of_its_default(run, tiny_cohort, tmp_path):
-    older = tmp_path / "older"
-    shutil.copytree(run, older)
-    record = json.loads((older / "run.json").read_text())
-    del record["profile"]["training_seed"], record["profile"]["gpus"]
-    (older / "run.json").write_text(json.dumps(record))
-    said: list[str] = []
-    train(tiny_cohort, older, "3d-f2-l2", PROFILE, 0, progress=said.append)
-    assert said == [f"{older} is finished already"]
+def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(run, tiny_cohort):
+    with pytest.raises(DataError, match=r"differs in profile\.epochs"):
+        train(tiny_cohort, run, "3d-f2-l2", PROFILE, 0, epochs=7, progress=quiet)
+
+
+def test_a_folder_that_is_not_a_run_is_left_alone(tiny_cohort, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("do not lose me")
+    with pytest.raises(DataError, match="mine is a folder, but not a run"):
+        train(tiny_cohort, tmp_path / "mine", "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "do not lose me"
+
+
+# --- what a profile changes
 
 
 def test_another_training_seed_gives_another_network_on_the_same_fold(run, tiny_cohort, tmp_path):
-    other = Profile(**PROFILE.model_dump() | {"training_seed": 1})
-    train(tiny_cohort, tmp_path / "other", "3d-f2-l2", other, 0)
+    train(tiny_cohort, tmp_path / "other", "3d-f2-l2", changed(training_seed=1), 0, progress=quiet)
     records = [json.loads((folder / "run.json").read_text()) for folder in (run, tmp_path / "other")]
     assert records[0]["validation"] == records[1]["validation"]
     histories = [pd.read_csv(folder / "history.csv") for folder in (run, tmp_path / "other")]
     assert not np.allclose(histories[0].loss, histories[1].loss)
-    # A study, whose profile is one, asks for it by the network's name.
-    train(tiny_cohort, tmp_path / "named", "3d-f2-l2-s1", PROFILE, 0)
+    # A study, which has one profile, asks for it by the network's name.
+    train(tiny_cohort, tmp_path / "named", "3d-f2-l2-s1", PROFILE, 0, progress=quiet)
     np.testing.assert_allclose(pd.read_csv(tmp_path / "named" / "history.csv"), histories[1], rtol=1e-3, atol=1e-4)
 
 
-def test_a_run_of_other_settings_is_neither_taken_nor_overwritten(run, tiny_cohort):
-    with pytest.raises(DataError, match=r"differs in profile\.epochs"):
-        train(tiny_cohort, run, "3d-f2-l2", PROFILE, 0, epochs=7, progress=quiet)
+def test_our_recipe_holds_the_validation_scans_out_of_every_choice(tiny_cohort, tmp_path):
+    ours = changed(recipe="ours", epochs=2, flip_predictions=True)
+    loaded = load_run(train(tiny_cohort, tmp_path / "r", "2d-f2-l1", ours, 1, progress=quiet))
+    assert (loaded.record["threshold_chosen_on"], loaded.record["kept"]) == ("training", "last")
+    assert loaded.segmenter.flip
+
+
+def test_weights_may_be_averaged_over_the_last_steps(tiny_cohort, tmp_path):
+    keras.utils.set_random_seed(PROFILE.seed)
+    start, moved = unet(PROFILE.architecture("3d-f2-l1")).get_weights(), {}
+    for keep in ("last", "average"):
+        profile = changed(recipe={"base": "ours", "keep": keep}, epochs=2)
+        run = load_run(train(tiny_cohort, tmp_path / keep, "3d-f2-l1", profile, 0, progress=quiet))
+        assert run.record["kept"] == keep
+        moved[keep] = sum(np.abs(a - b).sum() for a, b in zip(start, run.model.get_weights(), strict=True))
+    assert 0 < moved["average"] < moved["last"] / 2  # an average lags behind
+
+
+def test_the_learning_rate_warms_up_for_an_epoch_and_falls_to_zero():
+    settings = resolve(changed(recipe="ours", epochs=20), "3d-f2-l2")
+    rate = learning_rate(settings, steps_per_epoch=5)
+    values = [float(rate(step)) for step in (0, 5, 50, 100)]
+    assert values == pytest.approx([3e-4, 3e-3, 3e-3 * (1 + np.cos(np.pi * 45 / 95)) / 2, 3e-6], rel=1e-2)
+    assert learning_rate(resolve(PROFILE, "3d-f2-l2"), 5) == 3e-3  # the paper's is constant
+
+
+def test_the_unpadded_network_trains_and_loads(tiny_cohort, tmp_path):
+    profile = changed(grid_2d=(24, 24, 8), epochs=1)
+    loaded = load_run(train(tiny_cohort, tmp_path / "r", "2d-unpadded-f2-l1", profile, 0, progress=quiet))
+    assert loaded.model.output_shape == (None, 8, 8, 2)
+
+
+def test_trained_in_half_width_a_run_says_so_and_its_network_is_saved_in_full(tiny_cohort, tmp_path):
+    profile = changed(precision="mixed_bfloat16", epochs=1)
+    folder = train(tiny_cohort, tmp_path / "r", "3d-f2-l2", profile, 0, progress=quiet)
+    assert load_run(folder).record["precision"] == "mixed_bfloat16"
+    saved = keras.saving.load_model(folder / "model.keras", compile=False)
+    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
+
+
+def test_a_training_too_large_for_the_machine_is_warned_of_before_it_begins(tiny_cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.machine, "machine_bytes", lambda: 10**4)
+    monkeypatch.setattr(training, "load_samples", lambda *a: 1 / 0)  # no further
+    with pytest.warns(RuntimeWarning, match=r"3d-f2-l2 needs at least .* GB"), pytest.raises(ZeroDivisionError):
+        train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=quiet)
+
+
+def test_a_fold_is_held_out_or_nobody(tiny_cohort):
+    everybody = tuple(s.id for s in tiny_cohort.subjects)
+    assert split(tiny_cohort, PROFILE, None) == (everybody, ())
+    assert sorted(sum(split(tiny_cohort, PROFILE, 1), ())) == sorted(everybody)
+    with pytest.raises(DataError, match="Fold 2 does not exist; 0 to 1"):
+        split(tiny_cohort, PROFILE, 2)
+    with pytest.raises(DataError, match="9 folds need at least 9 patients"):
+        split(tiny_cohort, changed(folds=9), 0)
+
+
+@pytest.mark.parametrize("network", ["3d-f2-l2-d1.2-gn", "2d-f2-l2"])
+def test_made_deterministic_two_trainings_are_alike_to_the_last_bit(tiny_cohort, tmp_path, network):
+    """In a process of their own, for determinism lasts as long as the process."""
+    profile, runs = changed(epochs=3, deterministic=True, recipe="ours"), [tmp_path / name for name in "ab"]
+    subprocess.run(command(tiny_cohort, *runs, network=network, profile=profile), check=True, capture_output=True)
+    weights = [load_run(run).model.get_weights() for run in runs]
+    assert all((a == b).all() for a, b in zip(*weights, strict=True))
+
+
+# --- interrupted
 
 
 def test_a_training_begun_on_another_machine_goes_on_as_it_began(tiny_cohort, tmp_path, monkeypatch):
@@ -111,32 +200,23 @@ def test_a_training_begun_on_another_machine_goes_on_as_it_began(tiny_cohort, tm
         if line.startswith("epoch 2"):
             raise Stopped
 
-    monkeypatch.setattr(training, "resolve", lambda precision, architecture: "mixed_bfloat16")
+    moved = tmp_path / "moved"
+    monkeypatch.setattr("femur_lib.config.choose_precision", lambda precision, features: "mixed_bfloat16")
     with pytest.raises(Stopped):
-        train(tiny_cohort, tmp_path / "moved", "3d-f2-l2", PROFILE, 0, progress=stop)
+        train(tiny_cohort, moved, "3d-f2-l2", PROFILE, 0, progress=stop)
     monkeypatch.undo()  # here float32 is the choice
-    train(tiny_cohort, tmp_path / "moved", "3d-f2-l2", PROFILE, 0, progress=quiet)
-    assert json.loads((tmp_path / "moved" / "run.json").read_text())["precision"] == "mixed_bfloat16"
+    train(tiny_cohort, moved, "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert json.loads((moved / "run.json").read_text())["precision"] == "mixed_bfloat16"
     said: list[str] = []
-    train(tiny_cohort, tmp_path / "moved", "3d-f2-l2", PROFILE, 0, progress=said.append)
-    assert said == [f"{tmp_path / 'moved'} is finished already"]
-    asked = PROFILE.model_copy(update={"precision": "float32"})
+    train(tiny_cohort, moved, "3d-f2-l2", PROFILE, 0, progress=said.append)
+    assert said == [f"{moved} is finished already"]
     with pytest.raises(DataError, match="differs in"):
-        train(tiny_cohort, tmp_path / "moved", "3d-f2-l2", asked, 0, progress=quiet)
-
-
-def test_a_folder_that_is_no_run_is_left_alone(tiny_cohort, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("do not lose me")
-    with pytest.raises(DataError, match="no run"):
-        train(tiny_cohort, tmp_path / "mine", "3d-f2-l2", PROFILE, 0, progress=quiet)
-    assert (tmp_path / "mine" / "thesis.txt").read_text() == "do not lose me"
+        train(tiny_cohort, moved, "3d-f2-l2", changed(precision="float32"), 0, progress=quiet)
 
 
 def test_two_processes_with_one_run_train_it_once(run, tiny_cohort, tmp_path):
-    script = SCRIPT.format(profile=repr(PROFILE.model_dump()))
-    command = [sys.executable, "-c", script, str(tiny_cohort.root), str(tmp_path / "run")]
-    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen(command(tiny_cohort, tmp_path / "run"), **pipes) for _ in range(2)]
     said = [worker.communicate() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], said
     trained, waited = sorted((out for out, _ in said), key=lambda out: "epoch" not in out)
@@ -144,16 +224,12 @@ def test_two_processes_with_one_run_train_it_once(run, tiny_cohort, tmp_path):
     assert "epoch" not in waited
     assert waited.splitlines()[-1] == f"{tmp_path / 'run'} is finished already"
     assert sorted(p.name for p in tmp_path.iterdir()) == [".femur-cache", "run"]
-    np.testing.assert_allclose(
-        pd.read_csv(tmp_path / "run" / "history.csv"), pd.read_csv(run / "history.csv"), rtol=1e-3, atol=1e-4
-    )
+    assert_alike(run, tmp_path / "run")
 
 
 def test_killed_in_mid_epoch_it_goes_on_and_ends_as_one_that_was_not(run, tiny_cohort, tmp_path):
-    script = SCRIPT.format(profile=repr(PROFILE.model_dump()))
-    command = [sys.executable, "-c", script, str(tiny_cohort.root), str(tmp_path / "killed")]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert first.stdout is not None
+    killed = tmp_path / "killed"
+    first = subprocess.Popen(command(tiny_cohort, killed), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     for line in first.stdout:
         if line.startswith("epoch 3/"):
             time.sleep(0.05)  # into the fourth epoch
@@ -161,21 +237,14 @@ def test_killed_in_mid_epoch_it_goes_on_and_ends_as_one_that_was_not(run, tiny_c
             break
     first.wait()
     first.stdout.close()
-    assert not (tmp_path / "killed").exists()
-    assert (tmp_path / "killed.partial").is_dir()
-    with pytest.raises(DataError, match="unfinished"):
-        load_run(tmp_path / "killed")
-    second = subprocess.run(command, capture_output=True, text=True)
+    assert [p.name for p in tmp_path.iterdir() if "killed" in p.name and p.is_dir()] == ["killed.partial"]
+    with pytest.raises(DataError, match="has not been finished"):
+        load_run(killed)
+    second = subprocess.run(command(tiny_cohort, killed), capture_output=True, text=True)
     assert second.returncode == 0, second.stderr
     epochs = [line.split()[1] for line in second.stdout.splitlines() if line.startswith("epoch")]
     assert epochs[0] in ("3/6", "4/6")  # the third again if the kill came before all of it was written
-    whole, killed = pd.read_csv(run / "history.csv"), pd.read_csv(tmp_path / "killed" / "history.csv")
-    assert killed.epoch.tolist() == whole.epoch.tolist()
-    np.testing.assert_allclose(killed, whole, rtol=1e-3, atol=1e-4)
-    a, b = load_run(run), load_run(tmp_path / "killed")
-    for x, y in zip(a.model.get_weights(), b.model.get_weights(), strict=True):
-        np.testing.assert_allclose(x, y, atol=2e-3)
-    assert b.threshold == pytest.approx(a.threshold, abs=5e-3)
+    assert_alike(run, killed)
 
 
 def test_stopped_between_any_two_files_it_goes_on(run, tiny_cohort, tmp_path, monkeypatch):
@@ -201,80 +270,17 @@ def test_stopped_between_any_two_files_it_goes_on(run, tiny_cohort, tmp_path, mo
         with contextlib.suppress(Killed):
             train(tiny_cohort, tmp_path / "killed", "3d-f2-l2", PROFILE, 0, progress=quiet)
     assert starts > 4
-    a, b = load_run(run), load_run(tmp_path / "killed")
-    np.testing.assert_allclose(pd.read_csv(b.folder / "history.csv"), pd.read_csv(a.folder / "history.csv"), rtol=1e-3)
-    for x, y in zip(a.model.get_weights(), b.model.get_weights(), strict=True):
-        np.testing.assert_allclose(x, y, atol=2e-3)
-    assert sorted(p.name for p in b.folder.iterdir()) == ["history.csv", "model.keras", "run.json"]
+    assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == FILES
+    assert_alike(run, tmp_path / "killed")
 
 
 def test_killed_while_it_clears_up_nothing_is_trained_again(run, tiny_cohort, tmp_path):
-    work = tmp_path / "late.partial"
+    work, late, said = tmp_path / "late.partial", tmp_path / "late", []
     shutil.copytree(run, work)
     (work / "epochs").mkdir()
-    said: list[str] = []
-    train(tiny_cohort, tmp_path / "late", "3d-f2-l2", PROFILE, 0, progress=said.append)
+    train(tiny_cohort, late, "3d-f2-l2", PROFILE, 0, progress=said.append)
     assert said == []
-    assert sorted(p.name for p in (tmp_path / "late").iterdir()) == ["history.csv", "model.keras", "run.json"]
+    assert sorted(p.name for p in late.iterdir()) == FILES
     shutil.copytree(run, work)
     with pytest.raises(DataError, match=r"differs in profile\.epochs"):
-        train(tiny_cohort, tmp_path / "late", "3d-f2-l2", PROFILE, 0, epochs=7, progress=quiet)
-
-
-def test_early_stopping_told_of_the_past_stops_where_it_would_have():
-    values = [0.5, 0.6, 0.7, 0.8, 0.8, 0.8, 0.8, 0.9]
-    settings = {"monitor": "val_accuracy", "mode": "max", "min_delta": 1e-4, "patience": 3, "start_from_epoch": 2}
-
-    def stops_after(restart: int) -> int:
-        past = pd.DataFrame({"epoch": range(restart), "val_accuracy": values[:restart]})
-        callback = PaperEarlyStopping(past, **settings)
-        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-        if callback.had_stopped(model):
-            return restart - 1
-        callback.on_train_begin()
-        for epoch in range(restart, len(values)):
-            callback.on_epoch_end(epoch, {"val_accuracy": values[epoch]})
-            if model.stop_training:
-                return epoch
-        return -1
-
-    assert [stops_after(restart) for restart in range(8)] == [6] * 8
-
-
-def test_our_recipe_holds_the_validation_scans_out_of_every_choice(tiny_cohort, tmp_path):
-    ours = PROFILE.model_copy(update={"recipe": RECIPES["ours"], "epochs": 2, "flip_predictions": True})
-    record = load_run(train(tiny_cohort, tmp_path / "r", "2d-f2-l1", ours, 1, progress=quiet)).record
-    assert record["threshold_chosen_on"] == "training"
-    assert record["weights"] == "last epoch"
-
-
-def test_the_unpadded_network_trains_and_loads(tiny_cohort, tmp_path):
-    profile = PROFILE.model_copy(update={"grid_2d": (24, 24, 8), "epochs": 1})
-    loaded = load_run(train(tiny_cohort, tmp_path / "r", "2d-unpadded-f2-l1", profile, 0, progress=quiet))
-    assert loaded.model.output_shape == (None, 8, 8, 2)
-
-
-def test_a_training_too_large_for_the_machine_is_warned_of_before_it_begins(tiny_cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "machine_bytes", lambda: 10**4)
-    monkeypatch.setattr(training, "load_samples", lambda *a: 1 / 0)  # no further
-    with pytest.warns(RuntimeWarning, match=r"3d-f2-l2 needs at least .* GB"), pytest.raises(ZeroDivisionError):
-        train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=quiet)
-
-
-def test_trained_in_half_width_a_run_says_so_and_its_network_is_saved_in_full(tiny_cohort, tmp_path):
-    profile = PROFILE.model_copy(update={"precision": "mixed_bfloat16", "epochs": 1})
-    run = load_run(train(tiny_cohort, tmp_path / "r", "3d-f2-l2", profile, 0, progress=quiet))
-    assert run.record["precision"] == "mixed_bfloat16"
-    saved = keras.saving.load_model(run.folder / "model.keras", compile=False)
-    assert {layer.compute_dtype for layer in saved.layers} == {"float32"}
-
-
-def test_all_subjects_holds_nobody_out(tiny_cohort):
-    training, validation = split(tiny_cohort, PROFILE, None)
-    assert len(training) == len(tiny_cohort.subjects)
-    assert validation == ()
-
-
-def test_a_fold_that_is_not_there_is_refused(tiny_cohort):
-    with pytest.raises(DataError, match="0 to 1"):
-        split(tiny_cohort, PROFILE, 2)
+        train(tiny_cohort, late, "3d-f2-l2", PROFILE, 0, epochs=7, progress=quiet)

@@ -2,15 +2,12 @@
 
     python workflow/publish.py workshop results/workshop [--cohort COHORT] [--runs RUNS]
 
-writes into a new folder: ``scores.csv`` (one row a scan, network, and mask without or with its largest component
-alone; with the average precision and ``ProbabilityHistogram.tied``), ``histories.csv`` (one row an epoch),
-``times.csv`` (what Snakefile's ``benchmark`` measured of each training), ``runs/`` (each ``run.json``), ``tables/`` and
-``figures/`` (those of notebook 06).
+writes into a new folder: ``scores.csv`` (two rows for each network and scan: the mask as it was predicted, and its
+largest component alone; with the scan's average precision and ``ProbabilityHistogram.tied``), ``histories.csv`` (one
+row for each epoch), ``times.csv`` (time and memory of each training that Snakemake started), ``runs/`` (each
+``run.json``), ``tables/`` and ``figures/`` (those of notebook 06).
 """
 
-import femur_lib.quiet  # noqa: F401  first: TensorFlow without its start-up messages
-
-# isort: split
 import argparse
 import shutil
 from collections.abc import Iterable
@@ -18,14 +15,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from femur_lib.errors import DataError
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import write_csv
 from femur_lib.evaluation import read_evaluation
-from femur_lib.files import write_csv
-from femur_lib.study import Job, plan
+from femur_lib.paper.study import Job, plan
 
 
 def scores(job: Job) -> pd.DataFrame:
-    """Of one training: components.csv, and each scan's average precision and share of tied voxels."""
+    """The scores of one training: components.csv, with each scan's average precision and share of tied voxels."""
     evaluation = read_evaluation(job.folder)
     of_scan = {
         name: {"average_precision": histogram.average_precision(), "tied": histogram.tied()}
@@ -35,10 +32,10 @@ def scores(job: Job) -> pd.DataFrame:
 
 
 def gathered(jobs: Iterable[Job], read) -> pd.DataFrame:
-    """The tables of all trainings under one another, with their network and fold before them."""
+    """The tables of all trainings under one another, with the network and the fold as their first columns."""
     tables = [(job, read(job)) for job in jobs]
     return pd.concat(
-        [t.assign(network=j.experiment, fold=j.fold)[["network", "fold", *t.columns]] for j, t in tables],
+        [t.assign(network=j.network, fold=j.fold)[["network", "fold", *t.columns]] for j, t in tables],
         ignore_index=True,
     )
 
@@ -51,11 +48,11 @@ def publish(profile: str, out: Path, cohort: str = "", runs: str = "") -> None:
     """
     study = plan(profile, cohort, runs)
     if out.exists():
-        raise DataError(out, "something there", "a new folder", "Choose another name, or remove it yourself.")
+        raise DataError(f"{out} exists; the name of a new folder was expected.", "Choose another name, or remove it.")
     undone = [job.folder.name for job in study.jobs if job.state != "finished"]
     if undone or not study.tables.is_file():
-        what = f"{len(undone)} trainings that are not finished, {undone[0]} first" if undone else "no tables"
-        raise DataError(study.runs, what, "a finished study", "Finish it: femur study.")
+        what = f"{len(undone)} trainings are not finished, {undone[0]} first" if undone else "its tables are missing"
+        raise DataError(f"{study.runs} holds no finished study: {what}.", "Finish it with femur study.")
     half_written = out.with_name(f".{out.name}.partial")
     shutil.rmtree(half_written, ignore_errors=True)
     (half_written / "runs").mkdir(parents=True)
@@ -63,8 +60,10 @@ def publish(profile: str, out: Path, cohort: str = "", runs: str = "") -> None:
     histories = gathered(study.jobs, lambda job: pd.read_csv(job.folder / "history.csv"))
     write_csv(half_written / "histories.csv", histories.round(6))
     times = study.folder / "times"
-    measured = gathered(study.jobs, lambda job: pd.read_csv(times / f"{job.folder.name}.tsv", sep="\t"))
-    write_csv(half_written / "times.csv", measured.drop(columns="h:m:s"))
+    timed = [job for job in study.jobs if (times / f"{job.folder.name}.tsv").is_file()]  # others were finished before
+    if timed:
+        measured = gathered(timed, lambda job: pd.read_csv(times / f"{job.folder.name}.tsv", sep="\t"))
+        write_csv(half_written / "times.csv", measured.drop(columns="h:m:s"))
     for job in study.jobs:
         shutil.copyfile(job.folder / "run.json", half_written / "runs" / f"{job.folder.name}.json")
     for kind, ending in (("tables", "csv"), ("figures", "png")):

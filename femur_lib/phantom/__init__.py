@@ -1,14 +1,16 @@
-"""Synthetic hips: a parametric proximal femur in its surroundings, imaged by the FLASH signal equation.
+"""Synthetic hips: a parametric proximal femur and its surroundings, imaged by the FLASH signal equation.
 
-Everything runs on them without a download, and they are the only hips whose true geometry is known. Results on them
-say whether a method works and how methods compare; they are never results on patients.
+The whole course runs on them without a download, and they are the only hips whose true geometry is known. Results on
+them show whether a method works and how methods compare; they are never results on patients.
 
-* ``parameters`` names every number that makes one scan differ from another, and the knobs of difficulty;
-* ``subject`` draws them: 86 women, 36 with a fracture;
-* ``shapes``, ``femur`` and ``surroundings`` turn them into distances to surfaces, ``field`` carries these to pixels;
-* ``tissue`` says how bright each tissue is, ``texture`` gives marrow and muscle their strands;
-* ``body`` lays a subject out, ``painting`` paints her slices on a ``canvas``, fat and water apart, ``bones`` among
-  them with their labels;
-* ``scanner`` adds coils, chemical shift, fold-over, ringing and noise, and takes a scan apart for looking at;
-* ``cohort`` makes many, side by side, and writes them to disk.
+Read them in this order:
+
+* ``parameters``: every number in which two scans can differ, and the knobs of difficulty
+* ``tissue``: how bright each tissue is
+* ``shapes``, ``femur``, ``surroundings``: bones, muscles and skin as distances to their surfaces
+* ``subject``: draws the women of a cohort, 36 of every 86 with a fracture
+* ``field``, ``texture``: from a coarse grid to pixels; the strands of marrow and muscle
+* ``body``, ``painting``: one woman laid out in the field of view, and her slices painted, with labels
+* ``scanner``: coils, chemical shift, fold-over, ringing and noise, one after another
+* ``cohort``: many women, made side by side and written to disk
 """

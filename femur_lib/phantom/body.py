@@ -1,6 +1,4 @@
-"""One subject laid out on the coarse grid: all that her slices are painted from."""
-
-from dataclasses import dataclass
+"""One woman laid out on the coarse grid: everything that her slices are painted from."""
 
 import numpy as np
 from scipy import ndimage
@@ -12,95 +10,64 @@ from femur_lib.phantom.parameters import Hip, Person
 from femur_lib.phantom.shapes import along, smooth_step, turned
 from femur_lib.phantom.subject import stream
 from femur_lib.phantom.surroundings import pelvis_frame
+from femur_lib.phantom.tissue import signals
 
 
-@dataclass(frozen=True)
 class Body:
-    """One subject on the coarse grid, (slices, rows, columns): what every slice is painted from.
+    """One woman on the coarse grid, (slices, rows, columns): her shapes, evaluated, and the noise that goes with them.
 
-    The fields that end in ``_voxels`` are distances in voxels (:func:`femur_lib.phantom.field.voxel_widths`) and
-    exact; the others are in mm, or smooth noise with standard deviation 1.
+    What ends in ``_voxels`` are distances in voxels (:func:`femur_lib.phantom.field.voxel_widths`), rounded so that
+    interpolating them is exact. The other arrays are distances in mm, or smooth noise with standard deviation 1.
     """
 
-    person: Person
-    field: Field
-    femur: np.ndarray
-    femur_voxels: np.ndarray
-    marrow_voxels: np.ndarray  # the femur inside its cortex: the mask's border
-    rater_voxels: np.ndarray  # the same, as an expert sees it
-    pelvis_voxels: np.ndarray
-    pelvic_marrow_voxels: np.ndarray
-    muscle: np.ndarray
-    muscle_gap: np.ndarray
-    muscle_number: np.ndarray
-    muscle_slopes: np.ndarray  # of each muscle's fibres in the image, radians
-    cloud: np.ndarray
-    septa: np.ndarray
-    cut_mm: float  # the mask's lower end, above the centre of the field of view
-    rater_cut_mm: float
-    origins: np.ndarray  # where each texture begins, mm
-    lesion: tuple[np.ndarray, ...]  # the cyst's centre and its foci's (x, y, z, radius), in the femur's frame
+    def __init__(self, person: Person, field: Field) -> None:
+        self.person, self.field = person, field
+        hip, protocol = person.hip, person.protocol
+        in_hip = turned(field.points(field.coarse, protocol.place), hip_frame(protocol))
+        in_femur, in_pelvis = turned(in_hip, femur_frame(hip)), turned(in_hip, pelvis_frame(hip))
+        rng = stream(person.seed, person.number, 3)
+        # Noise has its place in mm, so that she is the same at every size. It fills the field and what lies beyond.
+        axes = field.axes_mm(field.coarse)
+        room = (FIELD_OF_VIEW_MM[2] / 2, FIELD_OF_VIEW_MM[0] / 2, FIELD_OF_VIEW_MM[1] * 0.82)
 
+        def noise(*knots_mm: float) -> np.ndarray:
+            return texture.smooth_field(rng, axes, room, knots_mm)
 
-def lay_out(person: Person, field: Field) -> Body:
-    """Evaluate a subject's shapes on the coarse grid.
-
-    Args:
-        person: from :func:`femur_lib.phantom.subject.draw_person`.
-        field: where and how finely.
-    """
-    hip, protocol = person.hip, person.protocol
-    in_hip = turned(field.points(field.coarse, protocol.place), hip_frame(protocol))
-    in_femur, in_pelvis = turned(in_hip, femur_frame(hip)), turned(in_hip, pelvis_frame(hip))
-    rng = stream(person.seed, person.number, 3)
-    # Noise has a place in mm, so that a subject is the same at every size: room for the field and what lies beyond.
-    axes = field.axes_mm(field.coarse)
-    room = (FIELD_OF_VIEW_MM[2] / 2, FIELD_OF_VIEW_MM[0] / 2, FIELD_OF_VIEW_MM[1] * 0.82)
-
-    def noise(*knots_mm: float) -> np.ndarray:
-        return texture.smooth_field(rng, axes, room, knots_mm)
-
-    wobble = noise(15, 13, 13)
-    bone = femur.surface(in_femur, hip)
-    radius = hip.head_diameter / 2
-    # No two bones are alike: 0.35 mm to and fro, but none on the head, whose size is known.
-    bone = bone + 0.35 * wobble * smooth_step(along(in_femur, femur.landmarks(hip).neck), 0.5 * radius, radius)
-    marrow = bone + femur.cortex_mm(in_femur, hip)
-    rater = marrow + person.rater_border_mm * noise(3, 8.5, 8.5)
-    pelvis = surroundings.pelvis(in_pelvis, hip) + 0.3 * wobble
-    pelvis = np.maximum(pelvis, 1.0 - bone)  # at least 1 mm from the femur
-    courses = surroundings.muscle_courses(hip, rng)
-    muscle, gap, which = surroundings.nearest_muscle(in_hip, courses)
-    courses_in_image = [hip_frame(protocol).T @ (end - start) for start, end in courses]
-    cloud = noise(18, 20, 20)
-    width, pelvic_width = voxel_widths(bone, field), voxel_widths(pelvis, field)
-    cut = femur.cut_level(hip, protocol)
-    rater_cut = cut - person.rater_cut_mm
-    above = axes[1][None, :, None]
-    return Body(
-        person=person,
-        field=field,
-        femur=bone,
-        femur_voxels=exact(bone / width),
-        marrow_voxels=exact(_one_piece(marrow / width, above > cut)),
-        rater_voxels=exact(_one_piece(rater / width, above > rater_cut)),
-        pelvis_voxels=exact(pelvis / pelvic_width),
-        pelvic_marrow_voxels=exact((pelvis + surroundings.pelvic_cortex_mm(in_pelvis, hip)) / pelvic_width),
-        muscle=muscle + 2.0 * cloud,
-        muscle_gap=gap + 0.8 * cloud,
-        muscle_number=which,
-        muscle_slopes=np.array([np.arctan2(-c[2], c[0]) for c in courses_in_image], np.float32),
-        cloud=cloud,
-        septa=noise(12, 7, 7),
-        cut_mm=cut,
-        rater_cut_mm=rater_cut,
-        origins=rng.uniform(0, 500, (6, 3)).astype(np.float32),
-        lesion=_lesion(hip, rng),
-    )
+        wobble = noise(15, 13, 13)
+        radius = hip.head_diameter / 2
+        # No two bones are alike: the surface goes 0.35 mm to and fro, except on the head, whose size is known.
+        off_the_head = smooth_step(along(in_femur, femur.landmarks(hip).neck), 0.5 * radius, radius)
+        self.femur = femur.surface(in_femur, hip) + 0.35 * wobble * off_the_head
+        marrow = self.femur + femur.cortex_mm(in_femur, hip)
+        rater = marrow + person.rater_border_mm * noise(3, 8.5, 8.5)
+        pelvis = surroundings.pelvis(in_pelvis, hip) + 0.3 * wobble
+        pelvis = np.maximum(pelvis, 1.0 - self.femur)  # at least 1 mm from the femur
+        courses = surroundings.muscle_courses(hip, rng)
+        muscle, gap, self.muscle_number = surroundings.nearest_muscle(in_hip, courses)
+        in_image = [hip_frame(protocol).T @ (end - start) for start, end in courses]
+        self.muscle_slopes = np.array([np.arctan2(-c[2], c[0]) for c in in_image], np.float32)  # of fibres, in radians
+        self.cloud = noise(18, 20, 20)
+        self.muscle, self.muscle_gap = muscle + 2.0 * self.cloud, gap + 0.8 * self.cloud
+        # The lower ends of the two masks, in mm above the centre of the field of view.
+        self.cut_mm = femur.cut_level(hip, protocol)
+        self.rater_cut_mm = self.cut_mm - person.rater_cut_mm
+        above = axes[1][None, :, None]
+        width, pelvic_width = voxel_widths(self.femur, field), voxel_widths(pelvis, field)
+        self.femur_voxels = exact(self.femur / width)
+        # The femur inside its cortex, which is the border of the mask; and the same border as an expert sees it.
+        self.marrow_voxels = exact(_one_piece(marrow / width, above > self.cut_mm))
+        self.rater_voxels = exact(_one_piece(rater / width, above > self.rater_cut_mm))
+        self.pelvis_voxels = exact(pelvis / pelvic_width)
+        self.pelvic_marrow_voxels = exact((pelvis + surroundings.pelvic_cortex_mm(in_pelvis, hip)) / pelvic_width)
+        self.septa = noise(12, 7, 7)
+        self.origins = rng.uniform(0, 500, (6, 3)).astype(np.float32)  # where each texture begins, in mm
+        self.lesion = _lesion(hip, rng)
+        self.bright = signals(protocol.flip_degrees, protocol.muscle_t1_ms)
+        self.strands = texture.strands(field.pixel_mm, field.slice_mm)
 
 
 def _one_piece(distance: np.ndarray, above: np.ndarray) -> np.ndarray:
-    """The distance with islands filled in: a lesser trochanter's marrow can part from the shaft's at the cut."""
+    """The distance without islands: at the cut, a lesser trochanter's marrow can be parted from the shaft's."""
     piece, pieces = ndimage.label((distance < 0) & above, np.ones((3, 3, 3)))
     if pieces > 1:
         largest = 1 + np.argmax(np.bincount(piece.ravel())[1:])
@@ -109,7 +76,7 @@ def _one_piece(distance: np.ndarray, above: np.ndarray) -> np.ndarray:
 
 
 def _lesion(hip: Hip, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """A cyst somewhere along the neck, and calcified foci round it."""
+    """Centre of a cyst along the neck, then the calcified foci around it (x, y, z, radius), in the femur's frame."""
     mark = femur.landmarks(hip)
     across = np.cross(mark.neck, mark.anterior)
     centre = rng.uniform(0.45, 0.9) * mark.neck_base + rng.uniform(-4, 3) * across + rng.uniform(-3, 3) * mark.anterior

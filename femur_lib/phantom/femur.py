@@ -1,8 +1,8 @@
-"""The proximal femur: its frame, landmarks, surface, cortex, mask and trabecular density.
+"""The proximal femur: its frame, landmarks, surface, cortex, the end of its mask, and its trabeculae.
 
-The *hip's frame* has its origin at the centre of the head, x lateral, y anterior, z superior; it fits a right or a
-left hip alike, and the scan is mirrored in the end. The *femur's frame* is the hip's, turned so that z runs up the
-shaft. Shapes are measured in millimetres; numbers without a source are assumed (parameters.py has the sourced ones).
+The *hip's frame* has its origin at the centre of the head, x lateral, y anterior, z superior. It fits a left hip as
+well as a right one, because the scan is mirrored in the end. The *femur's frame* is the hip's, turned so that z runs up
+the shaft. Lengths are in millimetres; numbers without a source are assumed (``parameters`` has those with one).
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from femur_lib.phantom.parameters import Hip, Protocol
-from femur_lib.phantom.shapes import (
-    Points,
-    along,
-    common,
-    ellipsoid,
-    smooth_step,
-    smooth_union,
-    sphere,
-    without,
-)
+from femur_lib.phantom.shapes import Points, along, common, ellipsoid, smooth_step, smooth_union, sphere, without
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -41,7 +32,7 @@ class Landmarks:
 
 @lru_cache(maxsize=8)
 def landmarks(hip: Hip) -> Landmarks:
-    """Where things are, from the parameters; the shaft runs along -z through the neck's base."""
+    """Where the landmarks lie, by the parameters; the shaft runs along -z through the neck's base."""
     version, angle = np.deg2rad(hip.anteversion), np.deg2rad(hip.neck_shaft_angle)
     lateral = np.array([np.cos(version), -np.sin(version), 0.0])
     anterior = np.array([np.sin(version), np.cos(version), 0.0])
@@ -49,12 +40,12 @@ def landmarks(hip: Hip) -> Landmarks:
     length = float(hip.offset / np.sin(angle))
     base = length * neck
 
-    # Slide the tip of the greater trochanter sideways until it is as far from the head's centre as drawn. It stays on
-    # the shaft, so the distance may not be reached in full.
+    # We slide the tip of the greater trochanter sideways until it is as far from the head's centre as was drawn. It has
+    # to stay on the shaft, so it may not get quite so far.
     tip = base + 23.2 * UP - 3.3 * lateral - 4 * anterior
     slide = np.clip(_slide(tip, lateral, hip.greater_trochanter * hip.head_diameter), -6, 6)
 
-    # And the lesser one down the shaft; its tip is 5 mm medial of its centre.
+    # The lesser one slides down the shaft; its tip is 5 mm medial of its centre.
     back = np.deg2rad(hip.lesser_trochanter_version)
     out = -np.cos(back) * lateral - np.sin(back) * anterior
     lesser = base + 14.5 * out
@@ -63,7 +54,7 @@ def landmarks(hip: Hip) -> Landmarks:
 
 
 def _slide(point: np.ndarray, direction: np.ndarray, distance: float) -> float:
-    """How far to move a point along a unit vector for it to be that far from the origin (0 where that cannot be)."""
+    """How far to move a point along a unit vector until it is so far from the origin (0 if it never is)."""
     half = float(point @ direction)
     inside = half**2 - float(point @ point) + distance**2
     return -half + float(np.sqrt(inside)) if inside > 0 else 0.0
@@ -80,12 +71,12 @@ def hip_frame(protocol: Protocol) -> np.ndarray:
 
 
 def in_scanner(point: np.ndarray, hip: Hip, protocol: Protocol) -> np.ndarray:
-    """A point of the femur's frame in the scanner's: mm from the centre of the field, lateral, front, up."""
+    """Where a point of the femur's frame lies in the scanner: mm lateral, front and up from the field's centre."""
     return np.asarray(protocol.place) + hip_frame(protocol).T @ femur_frame(hip).T @ np.asarray(point)
 
 
 def surface(p: Points, hip: Hip) -> np.ndarray:
-    """Distance to the outer (periosteal) surface, in the femur's frame."""
+    """Distance to the femur's outer (periosteal) surface, in its own frame."""
     mark = landmarks(hip)
     base, neck, lateral, anterior = mark.neck_base, mark.neck, mark.lateral, mark.anterior
     radius, length = hip.head_diameter / 2, mark.neck_length
@@ -117,8 +108,9 @@ def surface(p: Points, hip: Hip) -> np.ndarray:
     fossa = mark.greater_trochanter - 4 * UP - 5 * lateral - 10 * anterior
     bone = without(bone, sphere(p, fossa, 7), 4)
 
-    head = without(sphere(p, (0, 0, 0), radius), sphere(p, _fovea(radius), 5.2), 1.5)
-    if hip.alpha_angle > 60:  # a cam: the round of the head goes on too far, in front and above
+    fovea = 1.13 * radius * np.array([-0.93, -0.15, -0.34])  # the root of the head's ligament: medial, a little behind
+    head = without(sphere(p, (0, 0, 0), radius), sphere(p, fovea, 5.2), 1.5)
+    if hip.alpha_angle > 60:  # a cam: in front and above, the head's round goes on too far
         alpha = np.deg2rad(hip.alpha_angle)
         side = np.cross(neck, anterior) * np.sin(0.9) + anterior * np.cos(0.9)
         bump = (radius - 4.5) * (np.cos(alpha) * neck + np.sin(alpha) * side)
@@ -126,13 +118,8 @@ def surface(p: Points, hip: Hip) -> np.ndarray:
     return smooth_union(head, bone, 3)
 
 
-def _fovea(radius: float) -> np.ndarray:
-    """Where the ligament of the head is rooted: medially, a little behind and below."""
-    return 1.13 * radius * np.array([-0.93, -0.15, -0.34])
-
-
 def neck_half_widths(t: np.ndarray, hip: Hip) -> tuple[np.ndarray, np.ndarray]:
-    """Half the neck's height and depth (mm) at ``t`` mm along its axis: an ellipse that flares at its base."""
+    """Half the neck's height and half its depth (mm) at ``t`` mm along its axis: an ellipse that flares at the base."""
     share = t / landmarks(hip).neck_length
     flare, collar = smooth_step(share, 0.5, 1.05), smooth_step(-share, -0.42, -0.12)
     return hip.neck_height / 2 + 4 * flare + collar, hip.neck_depth / 2 + 3 * flare + collar
@@ -144,10 +131,11 @@ def shaft_radius(down: np.ndarray, hip: Hip) -> np.ndarray:
 
 
 def cortex_mm(p: Points, hip: Hip) -> np.ndarray:
-    """Thickness of the cortex, in the femur's frame.
+    """Thickness of the cortex (mm), in the femur's frame.
 
-    Head 0.9, neck 0.8 above to 1.5 (3.0 at its base) below, greater trochanter 1.1,
-    shaft 5.4 mm 45 mm below the neck's base and 0.8 more medially. Order [S] PMC7336874, values [A].
+    It is 0.9 on the head, from 0.8 above the neck to 1.5 (at its base 3.0) below it, 1.1 on the greater trochanter, and
+    5.4 on the shaft 45 mm below the neck's base, where it is 0.8 thicker medially. Their order is [S] PMC7336874, their
+    values are [A].
     """
     mark = landmarks(hip)
     t = along(p, mark.neck)
@@ -166,28 +154,28 @@ def cortex_mm(p: Points, hip: Hip) -> np.ndarray:
 
 
 def cut_level(hip: Hip, protocol: Protocol) -> float:
-    """Where the mask ends: mm above the centre of the field of view. The cut follows the rows, as a reader's does."""
+    """Where the mask ends: mm above the field's centre. The cut follows the rows of the image, as a reader's does."""
     return float(in_scanner(landmarks(hip).lesser_trochanter, hip, protocol)[2]) - hip.distal_cut
 
 
 @dataclass(frozen=True)
 class Trabeculae:
-    """The two systems of trabeculae at some points: polar coordinates about their foci (mm, radians), and shares."""
+    """The two systems of trabeculae at some points: polar coordinates around their foci (mm, radians), and shares."""
 
     compressive_radius: np.ndarray
     compressive_angle: np.ndarray
-    compressive: np.ndarray  # 1 in the band that carries the head's load
+    compressive: np.ndarray  # share; 1 in the band that carries the head's load
     tensile_radius: np.ndarray
     tensile_angle: np.ndarray
-    bone_fraction: np.ndarray
+    bone_fraction: np.ndarray  # BV/TV
 
 
 def trabeculae(p: Points, hip: Hip) -> Trabeculae:
-    """Trabecular systems and bone volume fraction, in the femur's frame.
+    """The trabecular systems and the bone volume fraction (BV/TV), in the femur's frame.
 
-    Compressive: rays from a focus below the calcar through the head. Tensile: arcs about a medial, lower centre,
-    from the fovea over the neck to the trochanter. BV/TV: Ward's triangle .05, head .17, compressive + .09,
-    tensile + .07, none in the canal [A].
+    The compressive system consists of rays from a focus below the calcar through the head; the tensile one of arcs
+    around a medial, lower centre, from the fovea over the neck to the trochanter. BV/TV: 0.05 in Ward's triangle, 0.17
+    in the head, 0.09 more in the compressive and 0.07 more in the tensile system, and nearly 0 in the canal [A].
     """
     mark = landmarks(hip)
     base, lateral = mark.neck_base, mark.lateral
@@ -217,21 +205,21 @@ def trabeculae(p: Points, hip: Hip) -> Trabeculae:
 
 
 def red_marrow(p: Points, hip: Hip) -> np.ndarray:
-    """Share of red marrow, in the femur's frame: neck and intertrochanteric region only [S]."""
+    """Share of red marrow, in the femur's frame: it lies in the neck and the intertrochanteric region only [S]."""
     mark = landmarks(hip)
     share, down = along(p, mark.neck) / mark.neck_length, float(mark.neck_base[2]) - p[2]
     where = smooth_step(share, 0.35, 0.7) * (1 - smooth_step(down, 30, 55)) * smooth_step(down, -20, -6)
     return hip.red_marrow * where
 
 
-# What a mask may fill: the central 48 of 60 slices, and the field of view less 3 mm.
+# What a mask may fill: the central 48 of 60 slices, and the field of view except its outer 3 mm.
 ROOM_MM = ((-57.0, 57.0), (-35.0, 35.0), (-57.0, 57.0))
 
 
 def recentred(hip: Hip, protocol: Protocol) -> tuple[float, float, float]:
-    """The head's place, moved as little as it takes for the field of view to hold the femur down to the cut.
+    """The head's place, moved by no more than it takes for the field of view to hold the femur down to the cut.
 
-    A technologist does the same. A femur that needs more room than there is is put in the middle.
+    A technologist does the same. A femur that does not fit is put in the middle.
     """
     mark = landmarks(hip)
     lowest = np.array([mark.neck_base[0], mark.neck_base[1], mark.lesser_trochanter[2] - hip.distal_cut])
@@ -242,16 +230,11 @@ def recentred(hip: Hip, protocol: Protocol) -> tuple[float, float, float]:
         (mark.lesser_trochanter, 8.0),
         (lowest, hip.shaft_radius),
     )
-    place = list(protocol.place)
-    for axis, (low, high) in enumerate(ROOM_MM):
-        centres = [in_scanner(c, hip, protocol)[axis] for c, _ in balls]
-        radii = [r for _, r in balls]
-        first = min(c - r for c, r in zip(centres, radii, strict=True))
-        last = max(c + r for c, r in zip(centres, radii, strict=True))
-        if axis == 2:
-            first = cut_level(hip, protocol)
-        if last - first > high - low:
-            place[axis] += (low + high - first - last) / 2
-        else:
-            place[axis] += max(0.0, low - first) - max(0.0, last - high)
-    return float(place[0]), float(place[1]), float(place[2])
+    reach = np.array([(in_scanner(c, hip, protocol) - r, in_scanner(c, hip, protocol) + r) for c, r in balls])
+    first, last = reach[:, 0].min(0), reach[:, 1].max(0)
+    first[2] = cut_level(hip, protocol)
+    low, high = np.transpose(ROOM_MM)
+    into_room = np.maximum(0, low - first) - np.maximum(0, last - high)
+    to_middle = (low + high - first - last) / 2
+    x, y, z = protocol.place + np.where(last - first > high - low, to_middle, into_room)
+    return float(x), float(y), float(z)

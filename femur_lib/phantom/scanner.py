@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
-from femur_lib.phantom.body import lay_out
-from femur_lib.phantom.bones import Labels
-from femur_lib.phantom.canvas import Canvas
+from femur_lib.phantom.body import Body
 from femur_lib.phantom.field import FIELD_OF_VIEW_MM, Field
-from femur_lib.phantom.painting import paint
+from femur_lib.phantom.painting import Canvas, Labels, paint
 from femur_lib.phantom.parameters import Person, Protocol
 from femur_lib.phantom.shapes import smooth_step
 from femur_lib.phantom.tissue import BANDWIDTH_HZ, FAT_SHIFT_HZ
 
-# Centres of surface coils (mm from the centre of the field: lateral, front, up) [A]: in front, at the side, behind.
+# Centres of the surface coils, in front, at the side and behind (mm from the field's centre: lateral, front, up) [A].
 LOOPS = (
     *((x, 95, z) for x in (-60, 0, 55) for z in (-60, 20, 80)),
     *((110, 30, z) for z in (-60, 20, 80)),
@@ -24,7 +22,7 @@ LOOPS = (
 )
 LOOP_RADIUS_MM = 45.0
 
-# The steps after the coils, in order, and the protocol's settings that each switches on.
+# The steps after the coils, in order, and the settings of the protocol that each of them switches on.
 RECEIVING: dict[str, tuple[str, ...]] = {
     "received": (),
     "chemical shift": ("chemical_shift",),
@@ -34,14 +32,14 @@ RECEIVING: dict[str, tuple[str, ...]] = {
     "noise": ("snr",),
 }
 
-GREY_LEVELS = 200  # of fatty marrow at gain 1: noise then spans several, as in a scanner's images
+GREY_LEVELS = 200  # of fatty marrow at gain 1: noise then spans several grey levels, as in a scanner's images
 
 
 def coil_sensitivity(field: Field, exponent: float) -> np.ndarray:
     """How strongly the coils together receive, on the coarse grid (slices, rows, columns); mean 1 within the field.
 
-    Root of the sum of squares over loops, each falling as (r^2 + d^2)^(-3/2) with distance d: Biot-Savart on the axis
-    of a loop of radius r. ``exponent`` 0 is a perfectly even coil.
+    It is the root of the sum of squares over the loops. Each loop falls off with the distance d as (r^2 + d^2)^(-3/2),
+    which is Biot-Savart on the axis of a loop of radius r. An ``exponent`` of 0 makes a perfectly even coil.
     """
     x, y, z = field.points(field.coarse, (0, 0, 0))
     squares = np.zeros(np.broadcast_shapes(x.shape, y.shape, z.shape), np.float32)
@@ -63,15 +61,15 @@ def chemical_shift(fat: np.ndarray, pixels: int, strength: float = 1.0) -> np.nd
 
 
 def slab_profile(field: Field, strength: float = 1.0) -> np.ndarray:
-    """How strongly each slice is excited: the outer 9 mm (6 of 60 slices) fall off [A]."""
+    """How strongly each slice is excited: the outer 9 mm on either side (6 of 60 slices) fall off [A]."""
     to_end = FIELD_OF_VIEW_MM[2] / 2 - np.abs(field.axes_mm(field.coarse)[0])
     return (1 - strength * (1 - np.clip(smooth_step(to_end, -3.75, 8.25), 0.3, 1))).astype(np.float32)
 
 
 def fold(image: np.ndarray, margin: int, strength: float) -> np.ndarray:
-    """The field of view, with what lies ``margin`` columns beyond it wrapped onto the other side.
+    """The field of view, with what lies up to ``margin`` columns beyond it wrapped onto the other side.
 
-    It fades with distance, as coils receive less from afar: a hard edge would look like no scanner's.
+    It fades with the distance, because coils receive less from afar; a hard edge would look like no scanner's image.
     """
     image, left, right = image[:, margin:-margin].copy(), image[:, :margin], image[:, -margin:]
     fade = (strength * (0.5 - 0.5 * np.cos(np.pi * (np.arange(margin) + 0.5) / margin))).astype(np.float32)
@@ -81,7 +79,7 @@ def fold(image: np.ndarray, margin: int, strength: float) -> np.ndarray:
 
 
 def k_space(image: np.ndarray, ghost: float = 0.0, shutter: bool = True) -> np.ndarray:
-    """The image after sampling: corners of k-space left out (Gibbs ringing), lines uneven (ghosts along columns)."""
+    """The image after sampling: it rings without the corners of k-space (Gibbs); uneven lines make ghosts."""
     lines = fft.rfft2(image)
     if shutter:
         lines *= _shutter(*image.shape)
@@ -97,7 +95,7 @@ def _shutter(rows: int, columns: int) -> np.ndarray:
 
 
 def magnitude(image: np.ndarray, snr: float, rng: np.random.Generator) -> np.ndarray:
-    """Complex noise of standard deviation 1 / ``snr`` added, and its phase thrown away: Rician noise."""
+    """Add complex noise of standard deviation 1 / ``snr``, and take the magnitude: the noise becomes Rician."""
     parts = rng.standard_normal((2, *image.shape), np.float32)
     parts /= np.float32(snr)
     parts[0] += image
@@ -107,30 +105,30 @@ def magnitude(image: np.ndarray, snr: float, rng: np.random.Generator) -> np.nda
 
 @dataclass(frozen=True)
 class Scan:
-    """One subject's image and truth, (slices, rows, columns), lateral to the right whatever her side."""
+    """Image and truth of one woman, (slices, rows, columns), lateral to the right whatever her side."""
 
-    image: np.ndarray  # int16; fatty marrow under mean coils is at GREY_LEVELS times the protocol's gain
-    labels: np.ndarray  # uint8, exact: LABELS
-    rater: np.ndarray  # bool: the mask, as an expert drew it
+    image: np.ndarray  # int16; fatty marrow under average coils is at GREY_LEVELS times the protocol's gain
+    labels: np.ndarray  # uint8, the exact LABELS
+    rater: np.ndarray  # bool, the mask as an expert drew it
 
 
 def field_of(person: Person, pixels: int, slices: int) -> Field:
-    """The field to paint for a subject: wider where something will wrap round."""
+    """The field of view to paint for a woman: a wider one where something will wrap round."""
     return Field(pixels, slices, beyond=person.protocol.fold_over > 0)
 
 
 def scan(person: Person, pixels: int, slices: int) -> Scan:
-    """Scan one subject: paint every slice and send it through the scanner.
+    """Scan one woman: paint every slice and send it through the scanner.
 
     Args:
         person: from :func:`femur_lib.phantom.subject.draw_person`.
         pixels: rows, and columns, of the field of view.
-        slices: of the field of view, front to back.
+        slices: number of slices, from front to back.
     """
     field = field_of(person, pixels, slices)
-    body = lay_out(person, field)
+    body = Body(person, field)
     coils, slab = coil_sensitivity(field, person.protocol.coil_bias), slab_profile(field, person.protocol.slab_profile)
-    # Half of the time goes into noise; this generator is the fastest of NumPy's.
+    # Half of the time goes into noise, and this is NumPy's fastest generator.
     rng = np.random.Generator(np.random.SFC64((person.seed, person.number, 4, pixels)))
     made = Scan(*(np.empty((slices, pixels, pixels), dtype) for dtype in (np.int16, np.uint8, bool)))
     grey = np.float32(GREY_LEVELS * person.protocol.gain)
@@ -147,7 +145,7 @@ def scan(person: Person, pixels: int, slices: int) -> Scan:
 def acquire(
     fat: np.ndarray, water: np.ndarray, field: Field, protocol: Protocol, slab: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """One slice as scanned, from its fat and water as received by the coils; (rows, columns) of the field of view."""
+    """One slice as scanned, from the fat and water that the coils receive: (rows, columns) of the field of view."""
     image = slab * (water + chemical_shift(fat, field.pixels, protocol.chemical_shift))
     if field.beyond:
         image = fold(image, field.margin(field.pixels), protocol.fold_over)
@@ -157,49 +155,47 @@ def acquire(
 
 
 def taken_apart(person: Person, k: int, pixels: int, slices: int) -> dict[str, np.ndarray]:
-    """What each step adds to slice ``k``, for looking at: images by the name of the step, in order.
+    """What each step adds to slice ``k``, to be looked at: images by the name of the step, in order.
 
-    Each is the whole scan with the later steps switched off, so the last is the scan itself (but for its noise, drawn
-    anew) and the difference of two neighbours is one step's doing.
+    Each image is the whole scan with the later steps switched off. The last one is therefore the scan itself (except
+    that its noise is drawn anew), and two neighbours differ by what one step does.
     """
     field = field_of(person, pixels, slices)
-    return steps_of(paint(lay_out(person, field), k), field, k, person.protocol, (person.seed, person.number, 5, k))
+    return steps_of(paint(Body(person, field), k), field, k, person.protocol, (person.seed, person.number, 5, k))
 
 
 def steps_of(
     painted: tuple[Canvas, Labels], field: Field, k: int, protocol: Protocol, seed: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """As :func:`taken_apart`, of a slice that is painted already, so that a scanner's settings can be tried quickly.
+    """The same for a slice that has been painted already, so that settings of the scanner can be tried quickly.
 
     Args:
         painted: slice ``k``, from :func:`femur_lib.phantom.painting.paint`.
         field: what it was painted over; fold-over needs one that reaches ``beyond``.
-        k: which slice of the field.
-        protocol: its scanner's settings are heeded; how the patient lay and how bright tissues are is painted already.
+        k: number of the slice.
+        protocol: only its settings of the scanner count. How the patient lay, and how bright tissues are, has been
+            painted.
         seed: of the noise.
     """
     canvas, labels = painted
     bare = replace(
         protocol, snr=float("inf"), chemical_shift=0.0, slab_profile=0.0, gibbs=False, ghost=0.0, fold_over=0.0
     )
-    margin = field.margin(field.pixels)
-    core = slice(margin, margin + field.pixels)
     coils = field.enlarged(coil_sensitivity(field, protocol.coil_bias)[k])
     inside = Field(field.pixels, field.slices)
     images = {
         "anatomy": labels.exact,
-        "signal of fat": canvas.fat[:, core],
-        "signal of water": canvas.water[:, core],
-        "fat + water": (canvas.fat + canvas.water)[:, core],
-        "coils": coils[:, core],
+        "signal of fat": canvas.fat[:, field.core],
+        "signal of water": canvas.water[:, field.core],
+        "fat + water": (canvas.fat + canvas.water)[:, field.core],
+        "coils": coils[:, field.core],
     }
     for name, settings in RECEIVING.items():
         if name == "fold-over" and not protocol.fold_over:
             continue
         switched_on: dict[str, Any] = {setting: getattr(protocol, setting) for setting in settings}
         bare = replace(bare, **switched_on)
-        wide = field if bare.fold_over else inside
-        view = slice(None) if bare.fold_over else core
+        wide, view = (field, slice(None)) if bare.fold_over else (inside, field.core)
         slab = slab_profile(field, bare.slab_profile)[k]
         rng = np.random.default_rng(seed)
         images[name] = acquire((canvas.fat * coils)[:, view], (canvas.water * coils)[:, view], wide, bare, slab, rng)

@@ -1,7 +1,8 @@
 """Solid shapes as signed distances: millimetres from a surface, negative inside.
 
-Distances combine: the smaller of two is the union of two shapes, and a *smooth* minimum joins them with a fillet, as
-bone joins bone (I. Quilez, "Distance functions", https://iquilezles.org/articles/distfunctions).
+Distances can be combined. The smaller of two is the distance to both shapes together, and a *smooth* minimum joins
+them with a fillet, as bone grows into bone (I. Quilez, "Distance functions",
+https://iquilezles.org/articles/distfunctions).
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ def along(p: Points, direction: Vector) -> np.ndarray:
 
 
 def turned(p: Points, rotation: np.ndarray) -> Points:
-    """The same points in a frame whose axes are the rows of ``rotation``."""
+    """The same points in the frame whose axes are the rows of ``rotation``."""
     x, y, z = (along(p, row) for row in rotation)
     return x, y, z
 
@@ -39,12 +40,12 @@ def smooth_union(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
 
 
 def without(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
-    """The first shape less the second, edges rounded by about ``k`` mm."""
+    """What is left of the first shape when the second is cut away, with edges rounded by about ``k`` mm."""
     return -smooth_union(-a, b, k)
 
 
 def common(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
-    """What two shapes share, edges rounded by about ``k`` mm."""
+    """What two shapes share, with edges rounded by about ``k`` mm."""
     return -smooth_union(-a, -b, k)
 
 
@@ -54,7 +55,7 @@ def sphere(p: Points, centre: Vector, radius: float) -> np.ndarray:
 
 
 def capsule(p: Points, start: Vector, end: Vector, start_radius: float, end_radius: float) -> np.ndarray:
-    """Distance to a rod with round ends whose radius changes evenly along it (exact for equal radii)."""
+    """Distance to a rod with round ends whose radius changes evenly along it (exact where the radii are equal)."""
     start, axis = np.asarray(start, float), np.subtract(end, start)
     t = np.clip((along(p, axis) - float(start @ axis)) / float(axis @ axis), 0, 1)
     squared = sum((a - float(s) - t * float(d)) ** 2 for a, s, d in zip(p, start, axis, strict=True))
@@ -62,7 +63,7 @@ def capsule(p: Points, start: Vector, end: Vector, start_radius: float, end_radi
 
 
 def ellipsoid(p: Points, centre: Vector, axes: Sequence[Vector], radii: Sequence[float]) -> np.ndarray:
-    """Distance, near the surface, to an ellipsoid with the given orthonormal axes."""
+    """Distance to an ellipsoid with the given orthonormal axes; it is true near the surface only."""
     q = [(along(p, v) - float(np.dot(centre, v))) / float(r) for v, r in zip(axes, radii, strict=True)]
     length = np.sqrt(sum(a**2 for a in q))
     slope = np.sqrt(sum((a / float(r)) ** 2 for a, r in zip(q, radii, strict=True))) + 1e-6
@@ -70,10 +71,10 @@ def ellipsoid(p: Points, centre: Vector, axes: Sequence[Vector], radii: Sequence
 
 
 def occupancy(distance: np.ndarray, width: np.ndarray | float) -> np.ndarray:
-    """How much of a voxel lies inside a surface: 1 to 0 over ``width`` mm, so that borders show partial volume."""
+    """How much of a voxel lies inside a surface: it falls from 1 to 0 over ``width`` mm (partial volume)."""
     return np.clip(0.5 - distance / width, 0, 1)
 
 
 def band(distance: np.ndarray, half_width: float) -> np.ndarray:
-    """1 on a surface, falling evenly to 0 at ``half_width`` mm on either side: a thin layer."""
+    """A thin layer: 1 on a surface, falling evenly to 0 at ``half_width`` mm on either side."""
     return np.clip(1 - np.abs(distance) / half_width, 0, 1)

@@ -1,4 +1,4 @@
-"""Draws the subjects of a cohort: shape, marrow, group, protocol and artefacts, from a seed."""
+"""Draws the women of a cohort from a seed: shape, marrow, group, protocol and artefacts."""
 
 from dataclasses import replace
 
@@ -9,24 +9,24 @@ from femur_lib.phantom.femur import recentred
 from femur_lib.phantom.parameters import DIFFICULTIES, Difficulty, Hip, Person, Protocol
 from femur_lib.phantom.tissue import FLIP_DEGREES
 
-# [S] paper, Dataset: of 86 women 36 with a fragility fracture, never of the scanned hip.
+# [S] paper, Dataset: 36 of 86 women had a fragility fracture, never of the scanned hip.
 COHORT = 86
 FRACTURE_SITES = ("spine",) * 4 + ("arm",) * 15 + ("leg",) * 12 + ("pelvis",) + ("ribs",) * 4
 FOLD_OVERS, CYSTS = 3, 1
 
 
 def stream(seed: int, subject: int, purpose: int) -> np.random.Generator:
-    """Random numbers for one purpose of one subject, the same in any cohort, order and process."""
+    """Random numbers for one purpose of one subject: the same in every cohort, order and process."""
     return np.random.default_rng((seed, subject, purpose))
 
 
 def draw_person(seed: int, k: int, difficulty: Difficulty = DIFFICULTIES["usual"]) -> Person:
-    """The ``k``-th synthetic woman, from 0: the same for the same seed, at every size and in a cohort of any length.
+    """The ``k``-th synthetic woman, from 0: for one seed she is the same at every size, in a cohort of any length.
 
-    Each 86 in a row hold exactly 36 fractures, 3 fold-overs and 1 cyst (at artefacts x 1), 43 left and 43 right hips.
-    A knob of difficulty changes what it names and nothing else of her.
+    Every 86 in a row have exactly 36 fractures, 3 fold-overs and 1 cyst (at artefacts x 1), and 43 left and 43 right
+    hips. A knob of difficulty changes what it names, and nothing else about her.
     """
-    # Roles are dealt like cards, so that their counts are exact and no role goes with a side or another role.
+    # Roles are dealt like cards: their counts are exact, and no role goes with a side or with another role.
     deal = stream(seed, k // COHORT, 0)
     place = k % COHORT
     right = bool(deal.permutation(COHORT)[place] % 2)
@@ -45,33 +45,34 @@ def draw_person(seed: int, k: int, difficulty: Difficulty = DIFFICULTIES["usual"
         own = float(np.clip(rng.standard_normal(), -2, 2))
         return float(mean + sd * (correlation * size + np.sqrt(1 - correlation**2) * own))
 
-    # Correlations with head diameter [S] PMC9532221; a neck's length follows from offset and angle.
+    # Correlations with the head's diameter are [S] PMC9532221. A neck's length follows from offset and angle.
     hip = Hip(
-        head_diameter=43.2 + 2.2 * size,
-        neck_shaft_angle=with_head(125, 5, -0.14),
-        anteversion=near(10, 7, 2),
-        offset=with_head(41, 4, 0.05),
-        neck_height=with_head(30.6, 1.7, 0.50),
-        neck_depth=with_head(25.0, 1.7, 0.25),
-        shaft_radius=with_head(13.6, 0.7, 0.35),
-        greater_trochanter=near(0.92, 0.07, 1.5),
-        lesser_trochanter=near(1.16, 0.08, 1.5),
-        lesser_trochanter_height=near(14.2, 3.2, 1.5),
-        lesser_trochanter_width=near(21.5, 3.9, 1.5),
-        lesser_trochanter_version=near(24, 11.5, 1.5),
-        alpha_angle=near(53.5, 7.4),
+        head_diameter=Hip.head_diameter + 2.2 * size,
+        neck_shaft_angle=with_head(Hip.neck_shaft_angle, 5, -0.14),
+        anteversion=near(Hip.anteversion, 7, 2),
+        offset=with_head(Hip.offset, 4, 0.05),
+        neck_height=with_head(Hip.neck_height, 1.7, 0.50),
+        neck_depth=with_head(Hip.neck_depth, 1.7, 0.25),
+        shaft_radius=with_head(Hip.shaft_radius, 0.7, 0.35),
+        greater_trochanter=near(Hip.greater_trochanter, 0.07, 1.5),
+        lesser_trochanter=near(Hip.lesser_trochanter, 0.08, 1.5),
+        lesser_trochanter_height=near(Hip.lesser_trochanter_height, 3.2, 1.5),
+        lesser_trochanter_width=near(Hip.lesser_trochanter_width, 3.9, 1.5),
+        lesser_trochanter_version=near(Hip.lesser_trochanter_version, 11.5, 1.5),
+        alpha_angle=near(Hip.alpha_angle, 7.4),
         cortex=difficulty.cortex * (0.90 if fracture else 1.0) * float(np.exp(near(0, 0.12))),
         superior_neck_cortex=0.80 / 0.90 if fracture else 1.0,
-        joint_space=near(3.8, 0.6),
-        centre_edge_angle=near(34, 6, 2),
-        soft_tissue=float(np.clip(near(34, 11), 12, 70)),
-        abduction=6 + near(0, 2.5) + near(0, 2),
+        joint_space=near(Hip.joint_space, 0.6),
+        centre_edge_angle=near(Hip.centre_edge_angle, 6, 2),
+        soft_tissue=float(np.clip(near(Hip.soft_tissue, 11), 12, 70)),
+        abduction=Hip.abduction + near(0, 2.5) + near(0, 2),
         flexion=near(0, 2.5, 2),
         pelvic_tilt=near(0, 3, 2),
-        distal_cut=near(22, 5, 1.5),
+        distal_cut=near(Hip.distal_cut, 5, 1.5),
         bone_fraction=(0.86 if fracture else 1.0) * float(np.exp(near(0, 0.15))),
         ward_fraction=0.75 / 0.86 if fracture else 1.0,
-        # Beta with the first parameter 1.2 [A], through its quantile so that a knob takes no other random numbers.
+        # A beta distribution whose first parameter is 1.2 [A]. We draw its quantile: whatever the knob, that takes one
+        # random number.
         red_marrow=float(betaincinv(1.2, 1.2 / difficulty.red_marrow - 1.2, rng.uniform())),
         marbling=float(np.clip(difficulty.marbling * np.exp(near(0, 0.5)), 0.01, 0.4)),
         trabecular_contrast=difficulty.trabecular_contrast,
@@ -80,10 +81,10 @@ def draw_person(seed: int, k: int, difficulty: Difficulty = DIFFICULTIES["usual"
     )
     age = float(np.clip(near(62, 8), 50, 85))
     rng = stream(seed, k, 2)
-    shift = difficulty.position_mm * np.clip(rng.standard_normal(3), -2, 2)
+    x, y, z = Protocol.place + difficulty.position_mm * np.clip(rng.standard_normal(3), -2, 2)
     turn = difficulty.rotation_degrees * np.clip(rng.standard_normal(3), -2, 2) * (0.5, 1, 0.5)
     protocol = Protocol(
-        place=(-17 + float(shift[0]), float(shift[1]), 24 + float(shift[2])),
+        place=(float(x), float(y), float(z)),
         turn=(float(turn[0]), float(turn[1]), float(turn[2])),
         flip_degrees=FLIP_DEGREES * float(rng.uniform(0.9, 1.1)),
         muscle_t1_ms=float(rng.uniform(900, 1420)),

@@ -1,7 +1,7 @@
-"""What lies around the femur: pelvis, joint, muscles, vessels, skin. All assumed but for the cup's sourced angles.
+"""What lies around the femur: pelvis, joint, muscles, vessels, bladder and skin.
 
-The pelvis has a frame of its own, the hip's turned by the pelvic tilt about the head's centre; muscles run between the
-two frames.
+All numbers are assumed, except the cup's angles, which have a source. The pelvis has a frame of its own: the hip's,
+turned by the pelvic tilt about the head's centre. Muscles run between this frame and the femur's.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from femur_lib.phantom.shapes import (
     without,
 )
 
-MIDLINE_MM = -88.0  # of the body, in the hip's frame
+MIDLINE_MM = -88.0  # where the body's middle lies in the hip's frame
 
 
 def pelvis_frame(hip: Hip) -> np.ndarray:
-    """Rows: the pelvis's axes in the hip's frame."""
+    """Rows: the axes of the pelvis in the hip's frame."""
     return Rotation.from_euler("x", hip.pelvic_tilt, degrees=True).as_matrix()
 
 
@@ -35,14 +35,14 @@ def pelvis_frame(hip: Hip) -> np.ndarray:
 
 
 def joint_radius(hip: Hip) -> float:
-    """Radius of the socket's bone (mm): the head's and the joint space."""
+    """Radius of the bony socket (mm): that of the head, and the joint space."""
     return hip.head_diameter / 2 + hip.joint_space
 
 
 def rim_plane(hip: Hip) -> tuple[np.ndarray, float]:
-    """The plane of the socket's rim in the pelvis's frame: outward normal, and distance from the head's centre (mm).
+    """The plane of the socket's rim in the pelvis's frame: its outward normal, and its distance from the head's centre.
 
-    Inclined 40 degrees [S] and turned 20 to the front [A]; it passes where the centre-edge angle says.
+    It is inclined by 40 degrees [S] and turned by 20 to the front [A]; the centre-edge angle says where it passes.
     """
     inclined, turned = np.deg2rad(40), np.deg2rad(20)
     normal = np.array([np.sin(inclined) * np.cos(turned), np.sin(inclined) * np.sin(turned), -np.cos(inclined)])
@@ -56,7 +56,7 @@ def socket_fossa(p: Points, hip: Hip) -> np.ndarray:
 
 
 def labrum(p: Points, hip: Hip) -> np.ndarray:
-    """Distance to the lip round the socket: a ring on the rim."""
+    """Distance to the lip around the socket, a ring on the rim."""
     normal, height = rim_plane(hip)
     radius = joint_radius(hip)
     up = along(p, normal)
@@ -70,7 +70,7 @@ def labrum(p: Points, hip: Hip) -> np.ndarray:
 def pelvis(p: Points, hip: Hip) -> np.ndarray:
     """Distance to the pelvic bone in its own frame: cup, ilium, ischium, pubis and their rami.
 
-    Only the cup ends at the rim plane; cutting all of the bone by it would take ischium and pubis away.
+    Only the cup ends at the plane of the rim: if the whole bone did, ischium and pubis would be cut away.
     """
     radius = joint_radius(hip)
     normal, height = rim_plane(hip)
@@ -91,7 +91,7 @@ def pelvis(p: Points, hip: Hip) -> np.ndarray:
 
 
 def pelvic_cortex_mm(p: Points, hip: Hip) -> np.ndarray:
-    """Thickness of the pelvis's cortex: 1.2 to 1.9 mm, thickest round the socket."""
+    """Thickness of the pelvis's cortex: 1.2 to 1.9 mm, and thickest around the socket."""
     return 1.2 + 0.7 * smooth_step(-sphere(p, (0, 0, 0), joint_radius(hip)), -8, -2)
 
 
@@ -100,7 +100,7 @@ def pelvic_cortex_mm(p: Points, hip: Hip) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Muscle:
-    """A rod between two points, each in the pelvis's frame or (lateral, anterior, down) from the neck's base."""
+    """A rod between two points, each in the pelvis's frame or (lateral, anterior, down) from the base of the neck."""
 
     name: str
     start: tuple[float, float, float]
@@ -134,7 +134,7 @@ MUSCLES = (
 
 
 def muscle_courses(hip: Hip, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Start and end of every muscle in the hip's frame, each end displaced by up to 4 mm so that no two women agree."""
+    """Start and end of every muscle in the hip's frame, each moved by up to 4 mm, so that no two women are alike."""
     mark, of_femur, of_pelvis = landmarks(hip), femur_frame(hip), pelvis_frame(hip)
 
     def point(where: tuple[float, float, float], on_femur: bool) -> np.ndarray:
@@ -148,9 +148,9 @@ def muscle_courses(hip: Hip, rng: np.random.Generator) -> list[tuple[np.ndarray,
 
 
 def nearest_muscle(p: Points, courses: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, ...]:
-    """Distance to the nearest muscle (hip's frame), how much further the second nearest is, and the nearest's number.
+    """Distance to the nearest muscle (hip's frame), how much further away the second is, and the nearest one's number.
 
-    The second nearest is little further in the fat planes between two.
+    In the planes of fat between two muscles the second is hardly further away.
     """
     shape = np.broadcast_shapes(*(a.shape for a in p))
     nearest, second = np.full((2, *shape), 1e3, np.float32)
@@ -167,7 +167,7 @@ def nearest_muscle(p: Points, courses: list[tuple[np.ndarray, np.ndarray]]) -> t
 
 
 def vessels(p: Points) -> np.ndarray:
-    """Distance to the femoral artery and vein and a branch round the neck, in the hip's frame."""
+    """Distance to the femoral artery and vein and a branch around the neck, in the hip's frame."""
     artery = capsule(p, (-22, 46, 60), (-14, 36, -60), 4.2, 4.2)
     vein = capsule(p, (-32, 44, 60), (-24, 34, -60), 5, 5)
     return np.minimum(np.minimum(artery, vein), capsule(p, (-14, 36, -40), (18, 12, -62), 2.2, 2.2))
@@ -179,7 +179,7 @@ def bladder(p: Points) -> np.ndarray:
 
 
 def skin_and_fascia(p: Points, hip: Hip) -> tuple[np.ndarray, np.ndarray]:
-    """Distances to the skin and the fascia under its fat: ellipses about the body's midline, narrower at the waist."""
+    """Distances to the skin and to the fascia under its fat: ellipses around the midline, narrower at the waist."""
     to_trochanter = float((femur_frame(hip).T @ landmarks(hip).neck_base)[0]) + 19.5 - MIDLINE_MM
     waist = -0.10 * np.clip(p[2] + 20, -80, 80)
 

@@ -1,4 +1,4 @@
-"""Randomness with a structure: smooth fields, and strands of trabecular bone and muscle."""
+"""Randomness with a structure: smooth fields, and the strands of trabecular bone and muscle."""
 
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ _SPLINE_SD = (151 / 315) ** 0.5
 
 
 def spline_matrix(at_mm: np.ndarray, start_mm: float, end_mm: float, knot_mm: float) -> np.ndarray:
-    """Weights (points, knots) of the uniform cubic B-splines that cover start to end."""
+    """Weights (points, knots) of the uniform cubic B-splines that cover the way from start to end."""
     knots = int(np.ceil((end_mm - start_mm) / knot_mm)) + 3
     place = np.clip((at_mm - start_mm) / knot_mm, 0, knots - 3 - 1e-6)
     first = np.floor(place).astype(int)
@@ -25,14 +25,14 @@ def spline_matrix(at_mm: np.ndarray, start_mm: float, end_mm: float, knot_mm: fl
 def smooth_field(
     rng: np.random.Generator, axes_mm: tuple[np.ndarray, ...], room_mm: tuple[float, ...], knots_mm: tuple[float, ...]
 ) -> np.ndarray:
-    """Smooth noise, mean 0 and standard deviation about 1.
+    """Smooth noise with mean 0 and a standard deviation of about 1.
 
-    It is a function of place in mm: sampled finer, or over more of the same room, it is the same field.
+    It depends on the place in mm alone: sampled more finely, or over more of the same room, it is the same field.
 
     Args:
         rng: where the weights come from.
         axes_mm: where to sample, along each of three axes.
-        room_mm: half the length of the room it fills, along each axis, about 0.
+        room_mm: half the length of the room that it fills around 0, along each axis.
         knots_mm: distance of the splines' knots along each axis; features are about as long.
     """
     matrices = [spline_matrix(a, -r, r, k) for a, r, k in zip(axes_mm, room_mm, knots_mm, strict=True)]
@@ -42,7 +42,7 @@ def smooth_field(
     return field / np.float32(_SPLINE_SD**3)
 
 
-# One tile of strands, (through slices, across strands, along them), periodic, so that any millimetre has a value.
+# One tile of strands: through slices, across strands, along them. It is periodic, so that every millimetre has a value.
 TILE = (32, 512, 256)
 TILE_MM = (1.5, 0.117, 0.3)
 
@@ -51,8 +51,8 @@ TILE_MM = (1.5, 0.117, 0.3)
 def strands(pixel_mm: float, slice_mm: float) -> np.ndarray:
     """A tile of noise with strands about 0.9 mm apart; standard deviation 1 at the paper's resolution.
 
-    Two Gaussians of 0.20 and 0.55 mm make the band that passes across the strands; along them 1.1 mm. A voxel
-    averages what is finer than itself, so the tile is made once for each resolution, from the same noise.
+    The difference of two Gaussians, of 0.20 and 0.55 mm, makes the band that passes across the strands; along them
+    1.1 mm pass. A voxel averages what is finer than itself, so each resolution has its own tile, from the same noise.
     """
     noise = fft.rfftn(np.random.default_rng(7).standard_normal(TILE, np.float32))
     through = fft.fftfreq(TILE[0], TILE_MM[0])[:, None, None]
@@ -72,7 +72,7 @@ def strands(pixel_mm: float, slice_mm: float) -> np.ndarray:
 
 
 def at(tile: np.ndarray, across_mm: np.ndarray, along_mm: np.ndarray, through_mm: float) -> np.ndarray:
-    """The tile's value at places in mm; it repeats for ever."""
+    """The tile's value at places in mm; it repeats without end."""
     i = (across_mm * np.float32(1 / TILE_MM[1])).astype(np.int32) & (TILE[1] - 1)
     j = (along_mm * np.float32(1 / TILE_MM[2])).astype(np.int32) & (TILE[2] - 1)
     return tile[int(through_mm / TILE_MM[0]) % TILE[0]].ravel()[i * TILE[2] + j]

@@ -1,16 +1,17 @@
-"""Open the notebooks in a real browser, run them, move their sliders, and see whether the pictures follow.
+"""Open the notebooks in a real browser, run them, move their sliders, and check that the pictures change.
 
-Not part of `make test`, because it needs a browser:
+This is not part of `make test`, because it needs a browser:
 
     python -m venv browser-venv && browser-venv/bin/pip install playwright nbformat notebook ipywidgets k3d
     cp -r runs/quick runs-copy        # finished runs, so that nothing is trained again (optional)
     browser-venv/bin/python tests/browser/drive.py --runs runs-copy --out pictures
     browser-venv/bin/python tests/browser/drive.py --notebook --runs runs-copy --out pictures 00 02
 
-JupyterLab comes from the course's own environment (`--server`), Notebook 7 from the one that runs this script. In
-both, the kernel is the course's Python (`--kernel`). The browser is Debian's (`--chromium`); pages from anywhere but
-this machine are refused, so a widget that needs the network fails here. Copies of the notebooks are run, not the
-notebooks. The exit status is 0 if every notebook ran without an error and every control changed what is shown.
+JupyterLab comes from the course's own environment (`--server`), and Notebook 7 from the one that runs this script. In
+both, the kernel is the course's Python (`--kernel`). The browser is Debian's (`--chromium`). It may open pages of this
+machine only, so a widget that needs the network fails here. The script runs copies of the notebooks, and leaves the
+notebooks as they are. The exit status is 0 if every notebook ran without an error and every control changed what is
+shown.
 """
 
 import argparse
@@ -35,8 +36,8 @@ from playwright.sync_api import Error, Locator, Page, sync_playwright
 ROOT = Path(__file__).parents[2]
 COURSE = ROOT / ".venv/bin/python"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-# What a cell's widgets show: pictures and words, but not the sliders' own numbers. Pictures by their content, since
-# their address changes with every drawing; the drawing of a 3D view by its pixels (see `shown`).
+# What a cell's widgets show: pictures and words, but not the sliders' own numbers. Pictures are compared by their
+# content, because their address changes with every drawing; a 3D view is compared by its pixels (see `shown`).
 SHOWN = """async cell => {
     const seen = [...cell.querySelectorAll('.widget-html-content')].map(e => e.innerText);
     for (const picture of cell.querySelectorAll('img.widget-image')) {
@@ -76,7 +77,7 @@ def server(python: Path, kernel: Path, module: str, folder: Path) -> Iterator[tu
     command = [str(python), "-m", module, "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1"]
     command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
     news = folder / ".jupyter/lab/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    if module == "jupyterlab":  # or it would ask whether it may fetch news
+    if module == "jupyterlab":  # otherwise it would ask whether it may fetch news
         news.parent.mkdir(parents=True)
         news.write_text('{"fetchNews": "false"}')
     own = {name: str(folder / ".jupyter" / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
@@ -107,20 +108,20 @@ def server(python: Path, kernel: Path, module: str, folder: Path) -> Iterator[tu
 
 
 def ask(address: str, token: str, method: str = "GET"):
-    """An answer of the server's own interface."""
+    """Ask the server's own interface; returns its answer."""
     request = urllib.request.Request(address, headers={"Authorization": f"token {token}"}, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read() or "null")
 
 
 def click_run_all(page: Page) -> None:
-    """Run, Run All Cells."""
+    """Choose Run, Run All Cells from the menu."""
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
 
 def run_all(page: Page, path: Path, address: str, token: str, seconds: float) -> list[str]:
-    """Run All from the menu, and wait until every cell has run; what went wrong."""
+    """Run all cells and wait until every one has run; returns what went wrong."""
     click_run_all(page)
     until, idle = time.monotonic() + seconds, 0
     while time.monotonic() < until:
@@ -149,7 +150,7 @@ def shown(cell: Locator) -> str:
 
 
 def changes(page: Page, cell: Locator, before: str, seconds: float = 10) -> bool:
-    """Whether a cell soon shows something else than before."""
+    """Whether a cell soon shows something different from before."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         page.wait_for_timeout(400)
@@ -159,18 +160,18 @@ def changes(page: Page, cell: Locator, before: str, seconds: float = 10) -> bool
 
 
 def name_of(control: Locator) -> str:
-    """What stands beside a slider."""
+    """The label beside a slider."""
     words = control.locator("xpath=ancestor::*[contains(@class,'widget-inline-hbox')][1]//label").all_inner_texts()
     return words[0] if words else "slider"
 
 
 def move(page: Page, cell: Locator) -> list[str]:
-    """Move every slider of a cell, click every other control, turn every 3D view; which of them changed nothing."""
+    """Move each slider of a cell, click every other control, turn each 3D view; returns those that changed nothing."""
     dead = []
     for slider in cell.locator(".noUi-handle").all():
         slider.scroll_into_view_if_needed()
         before = shown(cell)
-        for pixels in (25, -50):  # it may stand at its end already
+        for pixels in (25, -50):  # it may already stand at one end
             box = slider.bounding_box() or {}
             x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
             page.mouse.move(x, y)
@@ -182,7 +183,9 @@ def move(page: Page, cell: Locator) -> list[str]:
         print(f"      slider {name_of(slider)!r}: {'changes the picture' if changed else 'CHANGES NOTHING'}")
         dead += [] if changed else [f"slider {name_of(slider)!r} changes nothing"]
     buttons = cell.locator(".widget-toggle-buttons button").all()
-    for control in buttons[1:] + buttons[:1] + cell.locator(".widget-checkbox input").all():  # the first one is chosen
+    for control in (
+        buttons[1:] + buttons[:1] + cell.locator(".widget-checkbox input").all()
+    ):  # the first one is chosen already
         before, said = shown(cell), control.inner_text() or name_of(control).strip("\u200b") or "checkbox"
         control.click()
         changed = changes(page, cell, before)
@@ -204,12 +207,12 @@ def move(page: Page, cell: Locator) -> list[str]:
 
 
 def is_notebooks_own(error: Error) -> bool:
-    """A fault of Notebook 7 itself, on any page: github.com/jupyter/notebook/issues/7862, open in November 2026."""
+    """Whether this is a fault of Notebook 7 itself: github.com/jupyter/notebook/issues/7862, open in November 2026."""
     return "reading 'schema'" in error.message and "/notebook_core." in (error.stack or "")
 
 
 def drive(page: Page, path: Path, place: str, address: str, token: str, out: Path, seconds: float) -> list[str]:
-    """Open, run and handle one notebook; the faults found."""
+    """Open and run one notebook and use its widgets; returns the faults found."""
     refused: list[str] = []
     shouted: list[str] = []
     page.on("requestfailed", lambda r: refused.append(r.url) if not r.url.startswith((address, "blob:")) else None)
@@ -237,7 +240,7 @@ def drive(page: Page, path: Path, place: str, address: str, token: str, out: Pat
             faults += [f"{cell_id}: {fault}" for fault in move(page, cell)]
             page.wait_for_timeout(2000)  # a picture may still be on its way
             cell.screenshot(path=out / f"{path.stem}_{cell_id}_after.png")
-        except Exception as e:  # the other widgets are still worth a look
+        except Exception as e:  # the other widgets are still worth testing
             faults.append(f"{cell_id}: {str(e).splitlines()[0]}")
             page.screenshot(path=out / f"{path.stem}_{cell_id}_fault.png")
     page.locator(".jp-Notebook .jp-Cell").first.scroll_into_view_if_needed()
@@ -249,11 +252,11 @@ def drive(page: Page, path: Path, place: str, address: str, token: str, out: Pat
 
 
 def main() -> int:
-    """Drive the chosen notebooks, one browser page each."""
+    """Drive the chosen notebooks, each on a browser page of its own."""
     say = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     say.add_argument("chosen", nargs="*", default=["00", "01", "02", "03", "04", "05"], help="beginnings of file names")
     say.add_argument("--folder", type=Path, default=ROOT / "notebooks", help="folder of the notebooks")
-    say.add_argument("--runs", default="", help="folder of runs; one that has finished runs saves their training")
+    say.add_argument("--runs", default="", help="folder of runs; finished runs in it need no training")
     say.add_argument("--profile", default="quick")
     say.add_argument("--out", type=Path, default=Path("drive-pictures"), help="folder for screenshots")
     say.add_argument("--notebook", action="store_true", help="Notebook 7 instead of JupyterLab")

@@ -1,0 +1,31 @@
+"""One process at a time in one folder."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def exclusive_lock(folder: str | os.PathLike, progress: Callable[[str], None]) -> Iterator[None]:
+    """Run a block while no other process is in such a block for the same folder; wait for one that is.
+
+    The lock is the operating system's, so it ends with its process, however that ends. On a cluster the file system
+    must support locks (NFS does from version 4 on).
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        progress(f"waiting for another process that works on {folder}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows removes no open file; the empty file stays there
+            Path(lock.lock_file).unlink()  # while the lock is held: whoever waits notices, and makes a new file
+        lock.release()

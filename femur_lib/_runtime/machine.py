@@ -1,0 +1,197 @@
+"""The machine that computes: its devices, its memory, and the precision that suits it.
+
+What a network computes in is float32, or numbers half as wide where the device is faster at them. Whatever is chosen,
+weights, logits, softmax and loss are float32; only the convolutions and what lies between them change (Keras's mixed
+policies). Seconds of a training step, of 3D networks except the last, measured with ``benchmarks/precision.py`` or by
+hand:
+
+=========================  ============================  =======  ==============
+machine                    network, size                 float32  mixed_bfloat16
+=========================  ============================  =======  ==============
+2 cores with AMX           F 32, 256 x 256 x 48          19       6.6 to 8.4
+2 cores with AMX           F 16, 144 x 192 x 24          1.8      0.9
+2 cores with AMX           F 8, 144 x 192 x 24           as fast  no gain
+2 cores, AVX2 alone        F 8, 96 x 96 x 24             0.41     6.4
+1 core, AVX-512 with bf16  F 4, 72 x 72 x 32             0.117    0.090
+1 core, AVX-512 with bf16  2D, F 8, 8 of 144 x 144       0.142    0.092
+=========================  ============================  =======  ==============
+
+We had no GPU: the choice made there follows from what its tensor cores are built for, not from a table of ours.
+"""
+
+import os
+import platform
+import sys
+import warnings
+from pathlib import Path
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+_onednn_is_the_users = False
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+FEWEST_MAPS = 16  # that gain from half-width numbers on a GPU's tensor cores, or on AMX
+FEWEST_MAPS_AVX512 = 4  # AVX-512's instructions for them suit smaller networks too
+LARGEST_COPY = 2**29  # bytes
+
+
+def set_environment() -> None:
+    """Set what a backend reads from the environment when it starts; a value that the user has set stays.
+
+    TensorFlow is the default backend. Its oneDNN kernels are on by default only where the CPU has certain instructions.
+    On other x86 machines a 3D training step takes several times as long without them
+    (``benchmarks/training_step.py``), so we ask for them; :func:`avoid_onednn_where_it_hangs` takes that back for large
+    2D networks.
+    """
+    global _onednn_is_the_users
+    _onednn_is_the_users = ONEDNN in os.environ
+    os.environ.setdefault(ONEDNN, "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def avoid_onednn_where_it_hangs(dimensions: int, features: int, rows: int, columns: int) -> None:
+    """Switch oneDNN off for a 2D network on large slices, if TensorFlow has not started yet; warn if it has.
+
+    On a CPU without AVX-512 oneDNN's 2D convolution unrolls the image first. Once that copy is large (between 0.7 and
+    0.8 GB on two AMD cores: 128 maps of 424 x 424 pixels) it does not finish in minutes what TensorFlow's own
+    convolution does in half a second.
+    """
+    unrolled = 9 * 2 * features * rows * columns * 4  # the first convolution after the last concatenation
+    if dimensions == 3 or unrolled <= LARGEST_COPY or _onednn_is_the_users or has_avx512():
+        return
+    if "tensorflow" not in sys.modules:
+        os.environ[ONEDNN] = "0"
+    elif os.environ.get(ONEDNN) != "0":
+        warnings.warn(
+            f"on this CPU a 2D network with {features} maps may hang on slices of {rows} x {columns} pixels. "
+            f"Start again with the environment variable {ONEDNN}=0.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU has AVX-512; True where the system does not tell, so that TensorFlow's own choice stands."""
+    return not cpuinfo.is_file() or "avx512f" in cpuinfo.read_text().split()
+
+
+def choose_precision(precision: str, features: int) -> str:
+    """The Keras policy to compute in: ``precision`` itself, or for "auto" the fastest that this machine does well.
+
+    A GPU whose tensor cores know bfloat16 (compute capability 8.0 and above) takes it; an older one with tensor cores
+    (7.0 and above) takes float16, for which the optimiser scales the loss; a CPU takes bfloat16 if it has instructions
+    for it. Every other machine takes float32, and so does a network with too few maps to gain: fewer than 16, or fewer
+    than 4 on a CPU without AMX.
+
+    Args:
+        precision: one of ``PRECISIONS``.
+        features: F, the network's initial feature maps.
+
+    Raises:
+        ValueError: no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if precision != "auto":
+        return precision
+    capabilities = gpu_capabilities()
+    if capabilities:
+        weakest, fewest = min(capabilities), FEWEST_MAPS
+        fastest = "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
+    else:
+        instructions = cpu_bfloat16()
+        fewest = FEWEST_MAPS if instructions == "amx_bf16" else FEWEST_MAPS_AVX512
+        fastest = "mixed_bfloat16" if instructions else "float32"
+    return fastest if features >= fewest else "float32"
+
+
+def gpu_capabilities() -> list[tuple[int, int]]:
+    """The compute capability of each GPU that TensorFlow sees; (0, 0) for one that does not tell."""
+    import tensorflow as tf
+
+    details = (tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU"))
+    return [detail.get("compute_capability", (0, 0)) for detail in details]
+
+
+def cpu_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Linux's name of the CPU's fastest instructions for bfloat16; "" if there are none or the system does not tell."""
+    if sys.platform != "linux" or not cpuinfo.is_file():
+        return ""
+    flags = cpuinfo.read_text().split()
+    return next((name for name in ("amx_bf16", "avx512_bf16") if name in flags), "")
+
+
+def prepare(deterministic: bool = False) -> None:
+    """Let TensorFlow take GPU memory as it needs it, not all at once; if asked, make every run alike to the last bit.
+
+    Determinism holds for the rest of the process. A GPU that TensorFlow already uses keeps the memory it has.
+    """
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # already in use
+            break
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def devices() -> list[str]:
+    """Names of the devices that TensorFlow computes on."""
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_logical_devices()]
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a run depend on besides the data."""
+    import numpy as np
+    import tensorflow as tf
+
+    import femur_lib
+    from femur_lib._runtime.backend import keras
+
+    return {
+        "femur_lib": femur_lib.__version__,
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def machine_bytes() -> int:
+    """This machine's memory."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows
+        import psutil
+
+        return int(psutil.virtual_memory().total)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held since it began; None on Windows, which does not tell."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would count from what the parent process held
+        kib = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(kib)
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def warn_if_too_large(name: str, needed: int, available: int) -> bool:
+    """Warn if a network needs more memory than the machine has; returns whether it does."""
+    if needed <= available:
+        return False
+    warnings.warn(
+        f"{name} needs at least {needed / 1e9:.1f} GB, and this machine has {available / 1e9:.1f}: expect it to be "
+        "killed. Choose fewer features or levels, a smaller grid, or a smaller batch.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return True

@@ -1,0 +1,1 @@
+"""What only the notebooks need: their workspace, exercises, widgets and views."""

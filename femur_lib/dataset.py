@@ -1,0 +1,140 @@
+"""From subjects to the batches of a training step.
+
+Everything random follows from the seed and the epoch: a training that was stopped and goes on sees the same samples in
+the same order as one that was not.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import joblib
+import numpy as np
+
+from femur_lib import __version__
+from femur_lib._runtime.files import unpacked_hash
+from femur_lib.architecture import Architecture, unpadded_geometry
+from femur_lib.augmentation import augment
+from femur_lib.cohort import Cohort, Subject, read_subject
+from femur_lib.losses import border_weights
+from femur_lib.preprocessing import Grid, mask_to_grid, pad_to_multiple, three_slices, to_grid
+from femur_lib.volumes import to_stack
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One subject on the network's grid: image (rows, columns, slices) float32, mask uint8 of the same shape."""
+
+    subject: str
+    image: np.ndarray
+    mask: np.ndarray
+
+
+def load_samples(
+    cohort: Cohort, subjects: Sequence[str], grid: Grid, cache: str | os.PathLike | None = None
+) -> list[Sample]:
+    """Read subjects onto a grid.
+
+    Args:
+        cohort: where they are.
+        subjects: their names.
+        grid: what the network sees.
+        cache: a folder that keeps what was read, by the contents of the files and by the grid; it may be removed at
+            any time. Samples then stay on disk and are read as needed. Without a cache they stay in memory (86 hips at
+            256 x 256 x 48: 1.4 GB).
+    """
+    kept = joblib.Memory(cache, mmap_mode="r", verbose=0).cache(_on_grid, ignore=["subject"])
+    found = []
+    for name in subjects:
+        subject = cohort[name]
+        key = (unpacked_hash(subject.image), unpacked_hash(subject.mask)) if cache else None
+        found.append(Sample(name, *kept(subject, key, grid, __version__)))
+    return found
+
+
+def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarray, np.ndarray]:
+    image, mask = read_subject(subject)
+    return to_grid(to_stack(image).array, grid), mask_to_grid(to_stack(mask).array, grid)
+
+
+class HipDataset:
+    """The batches of one epoch. Set ``epoch`` before each epoch begins (a Keras callback does).
+
+    Args:
+        samples: what to learn from.
+        architecture: of the network that takes the batches.
+        batch_size: slices (2D) or volumes (3D).
+        augmentation: how the copies of each epoch differ, see :func:`femur_lib.augmentation.augment`.
+        seed: of everything random; None takes the samples in order, for validation.
+        border_weights: add a weight for every voxel, :func:`femur_lib.losses.border_weights`.
+        passes: how often an epoch has each slice or volume, each time with other augmentation.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        architecture: Architecture,
+        batch_size: int,
+        augmentation: Sequence[str] = (),
+        seed: int | None = None,
+        border_weights: bool = False,
+        passes: int = 1,
+    ):
+        self.samples, self.architecture, self.batch_size = list(samples), architecture, batch_size
+        self.augmentation, self.seed, self.border_weights, self.epoch = augmentation, seed, border_weights, 0
+        if architecture.dimensions == 2:
+            self.items = [(i, k) for i, s in enumerate(self.samples) for k in range(s.image.shape[2])]
+        else:
+            self.items = [(i, 0) for i in range(len(self.samples))]
+        self.items *= passes
+        self.seen: tuple[slice, ...] = (slice(None), slice(None))
+        if not architecture.padded and self.samples:  # the mask of the centre area alone (Methods)
+            sizes = [unpadded_geometry(n, architecture.levels) for n in self.samples[0].image.shape[:2]]
+            self.seen = tuple(slice(g.before, g.before + g.output) for g in sizes)
+
+    def __len__(self) -> int:
+        return -(-len(self.items) // self.batch_size)
+
+    def _item(self, item: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+        i, k = item
+        image, mask = self.samples[i].image, self.samples[i].mask
+        flat = self.architecture.dimensions == 2
+        if flat:
+            image, mask = three_slices(image, k), mask[..., k : k + 1]
+        image, mask = augment(image, mask, rng, self.augmentation)
+        targets = [mask, border_weights(mask)] if self.border_weights else [mask]
+        if self.architecture.padded:
+            multiples = self.architecture.size_multiple
+            image, *targets = (pad_to_multiple(a, multiples) for a in (image, *targets))
+        else:
+            targets = [a[self.seen] for a in targets]
+        return (image, *(a[..., 0] for a in targets)) if flat else (image[..., None], *targets)
+
+    def batch(self, number: int) -> tuple[np.ndarray, ...]:
+        """One batch of the current epoch: float32 images (N, ..., C), uint8 masks (N, ...), and weights if asked."""
+        order = np.arange(len(self.items))
+        if self.seed is not None:
+            order = np.random.default_rng((self.seed, self.epoch)).permutation(order)
+        rng = np.random.default_rng((self.seed or 0, self.epoch, number))
+        chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+        images, *targets = (np.stack(a) for a in zip(*(self._item(self.items[j], rng) for j in chosen), strict=True))
+        return (images.astype(np.float32), *targets)
+
+    def prefetched(self):
+        """The same batches as a ``tf.data.Dataset`` that prepares the next ones while the network works.
+
+        A batch is computed from its number, so nothing is carried over from one epoch to the next.
+        """
+        import tensorflow as tf
+
+        dimensions, channels = self.architecture.dimensions, self.architecture.channels
+        kinds = (tf.float32, tf.uint8, tf.float32)[: 3 if self.border_weights else 2]
+
+        def batch(number):
+            images, *targets = tf.numpy_function(self.batch, [number], kinds)
+            images.set_shape((None,) * (dimensions + 1) + (channels,))
+            for target in targets:
+                target.set_shape((None,) * (dimensions + 1))
+            return (images, *targets)
+
+        return tf.data.Dataset.range(len(self)).map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)

@@ -1,0 +1,1 @@
+"""For a laboratory: scans in, networks out, measures, quality control, reports, search."""

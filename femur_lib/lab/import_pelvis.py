@@ -1,0 +1,224 @@
+"""Import the public pelvis set: coronal T1 MR of 23 women (TCIA CPTAC-UCEC) with bone masks (pelvic_project).
+
+Each scan shows both hips, and is cut into one volume for each. The cut never looks at the mask: it is the same box for
+every patient, in millimetres from the image's mid-column and lower edge, as it would be for a scan that nobody has
+segmented yet. ``data/README.md`` says where to get both parts and under which licences.
+
+Two layouts are read:
+
+* the public one: ``data/images/images_NN/*.dcm`` and ``mask/multiclass_mask_final_2d/2d_scan_NNNN.npy``. The masks are
+  numbered in one run over all cases, so a case's first number is 1 plus the number of DICOM files of all earlier cases.
+  Each mask is indexed (x, y), the transpose of a DICOM image's rows and columns.
+* NIfTI: ``caseNN_image.nii.gz`` beside ``caseNN_labels.nii.gz``, where label 1 is femur.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from nibabel.affines import voxel_sizes
+
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.words import Progress
+from femur_lib.cohort import new_cohort
+from femur_lib.inference import largest_component
+from femur_lib.volumes import Volume, check_same_grid, faces_touched, read_labels, read_volume, to_stack
+
+FEMUR = 1
+
+# The box of one hip. In the 16 scans that we developed with, femora lie 48 to 164 mm from the image's mid-column and
+# begin at most 150 mm above its lower edge, which cuts the shaft in every scan.
+INNER_MM, OUTER_MM, HEIGHT_MM = 40.0, 171.2, 174.9
+
+CITATION = (
+    "Images: CPTAC-UCEC, The Cancer Imaging Archive, doi:10.7937/K9/TCIA.2018.3R3JUISW, CC BY 4.0. "
+    "Masks: github.com/easoplee/pelvic_project, no licence stated."
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pelvis with labels of the bones, both as stacks."""
+
+    name: str
+    image: Volume
+    labels: np.ndarray
+
+
+def import_pelvis(
+    source: str | os.PathLike, out: str | os.PathLike, progress: Progress = lambda line: None
+) -> pd.DataFrame:
+    """Write every hip of the pelvis set as a cohort (two participants for each patient, group "n/a").
+
+    Some labels have specks away from the femur. Of each hip's mask only the largest component (26-connected) is kept.
+    How much was removed from that half of the label is returned, and written to ``import_report.tsv``.
+
+    Returns:
+        One row for each hip: participant_id, voxels (kept), removed (voxels), touches_sides (whether the femur touches
+        the top or a side of its box).
+
+    Raises:
+        DataError: ``source`` has neither layout, a file cannot be used, or a hip has no femur.
+    """
+    report: list[dict] = []
+    description = {
+        "License": "images CC BY 4.0; masks: none stated, not for redistribution",
+        "Attribution": CITATION,
+    }
+    with new_cohort(out, "CPTAC-UCEC hips", "pelvic_project", report, **description) as add:
+        for case in cases(source):
+            for side in "RL":
+                subject = f"sub-{case.name}{side}"
+                box = hip_box(case.image.array.shape, case.image.affine, side)
+                hip, label = crop(case.image, box), case.labels[box] == FEMUR
+                if not label.any():
+                    raise DataError(
+                        f"{source}: {case.name} has no femur on side {side}; voxels with label {FEMUR} were expected.",
+                        "Check the labels.",
+                    )
+                mask = largest_component(label)
+                add(subject, case.name, side, "n/a", hip, mask)
+                in_half = np.count_nonzero(case.labels[:, half(case.labels.shape, side)] == FEMUR)
+                touched = faces_touched(Volume(mask, hip.affine))
+                report.append(
+                    {
+                        "participant_id": subject,
+                        "voxels": int(mask.sum()),
+                        "removed": int(in_half - mask.sum()),
+                        "touches_sides": not {"superior", "right", "left"}.isdisjoint(touched),
+                    }
+                )
+                progress(f"{subject}: {report[-1]['voxels']} voxels kept, {report[-1]['removed']} removed")
+    return pd.DataFrame(report)
+
+
+def cases(source: str | os.PathLike) -> Iterator[Case]:
+    """Every pelvis of a folder in either layout, one at a time.
+
+    Raises:
+        DataError: neither layout is there, or one of its files cannot be used.
+    """
+    source = Path(source)
+    if (source / "data" / "images").is_dir():
+        return _dicom_cases(source)
+    if any(source.glob("*_image.nii.gz")):
+        return _nifti_cases(source)
+    raise DataError(
+        f"{source} holds neither data/images/images_NN nor caseNN_image.nii.gz; one of these layouts was expected.",
+        "See data/README.md.",
+    )
+
+
+def _nifti_cases(source: Path) -> Iterator[Case]:
+    for image_file in sorted(source.glob("*_image.nii.gz")):
+        name = image_file.name.removesuffix("_image.nii.gz")
+        label_file = image_file.with_name(f"{name}_labels.nii.gz")
+        image, labels = read_volume(image_file), read_labels(label_file)
+        check_same_grid(label_file, labels, image_file, image)
+        yield Case(re.sub(r"[^A-Za-z0-9]", "", name), to_stack(image), to_stack(labels).array)
+
+
+def _dicom_cases(source: Path) -> Iterator[Case]:
+    masks = source / "mask" / "multiclass_mask_final_2d"
+    first = 1
+    for number, folder in enumerate(sorted((source / "data" / "images").glob("images_*")), start=1):
+        if folder.name != f"images_{number:02d}":
+            raise DataError(
+                f"{folder} is there without images_{number:02d}; every earlier case was expected, because masks are "
+                "numbered over all of them.",
+                "Add what is missing.",
+            )
+        image = read_dicom_folder(folder)
+        files = [masks / f"2d_scan_{first + k:04d}.npy" for k in range(image.array.shape[2])]
+        first += len(files)
+        labels = np.stack([_read_npy(file, image.array.shape[:2]) for file in files], axis=-1).astype(np.uint8)
+        yield Case(f"case{number:02d}", to_stack(image), to_stack(Volume(labels, image.affine)).array)
+
+
+def _read_npy(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        mask = np.load(file, allow_pickle=False)
+    except (EOFError, OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}); a mask was expected.", "Download the masks again.") from None
+    if mask.shape != shape:
+        raise DataError(
+            f"{file} has the shape {mask.shape}; that of its DICOM image, {shape}, was expected.",
+            "Download the masks again.",
+        )
+    return mask
+
+
+def read_dicom_folder(folder: Path) -> Volume:
+    """A folder of single-slice DICOM files as one volume, axes (x, y, slice in the order of the file names).
+
+    Only voxels and geometry are read, and no field about the patient.
+
+    Raises:
+        DataError: a file cannot be used, files differ in size or direction, or slices are not evenly spaced along one
+            line.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise DataError(
+            f"{folder} holds DICOM files, and reading them takes pydicom, which is not installed.",
+            'Install it: pip install "femur-lib[dicom]".',
+        ) from None
+    files = sorted(folder.glob("*.dcm"))
+    if len(files) < 2:
+        raise DataError(f"{folder} holds {len(files)} .dcm files; a series of slices was expected.", "Download again.")
+    try:
+        slices = [pydicom.dcmread(file) for file in files]
+        arrays = [s.pixel_array * float(s.get("RescaleSlope", 1)) + float(s.get("RescaleIntercept", 0)) for s in slices]
+        origins = np.array([s.ImagePositionPatient for s in slices], float)
+        directions = np.array([s.ImageOrientationPatient for s in slices], float)
+        between_rows, between_columns = map(float, slices[0].PixelSpacing)
+    except (pydicom.errors.InvalidDicomError, AttributeError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise DataError(
+            f"{folder} holds a DICOM file that cannot be used ({error}); MR slices were expected.", "Download again."
+        ) from None
+    if len({a.shape for a in arrays}) != 1 or np.ptp(directions, axis=0).max() > 1e-3:
+        raise DataError(
+            f"{folder} holds slices of different size or direction; a single series was expected.",
+            "Keep one series in a folder.",
+        )
+    steps = np.diff(origins, axis=0)
+    if np.abs(steps - steps.mean(0)).max() > 0.1:
+        raise DataError(
+            f"{folder} holds slices that are not evenly spaced; equal steps were expected.", "Look for a missing file."
+        )
+    columns = [directions[0, :3] * between_columns, directions[0, 3:] * between_rows, steps.mean(0), origins[0]]
+    affine = np.eye(4)
+    # DICOM's patient axes grow to the left and to the back; nibabel's to the right and to the front.
+    affine[:3] = np.diag([-1.0, -1.0, 1.0]) @ np.column_stack(columns)
+    return Volume(np.stack([a.T for a in arrays], axis=-1).astype(np.float32), affine)
+
+
+def half(shape: tuple[int, ...], side: str) -> slice:
+    """Columns of the patient's right or left half of a stack.
+
+    Columns of a stack grow to the patient's left (see :mod:`femur_lib.volumes`). So the right hip lies before the
+    mid-column and the left hip after it, however the file was stored.
+    """
+    return slice(0, shape[1] // 2) if side == "R" else slice(shape[1] // 2, shape[1])
+
+
+def hip_box(shape: tuple[int, ...], affine: np.ndarray, side: str) -> tuple[slice, slice]:
+    """Rows and columns of one hip in a coronal stack of the whole pelvis, from geometry alone."""
+    row_mm, column_mm, _ = voxel_sizes(affine)
+    height = min(shape[0], round(HEIGHT_MM / row_mm))
+    inner, outer = round(INNER_MM / column_mm), round(OUTER_MM / column_mm)
+    middle = shape[1] // 2
+    start, stop = (middle - outer, middle - inner) if side == "R" else (middle + inner, middle + outer)
+    return slice(shape[0] - height, shape[0]), slice(max(0, start), min(shape[1], stop))
+
+
+def crop(stack: Volume, box: tuple[slice, slice]) -> Volume:
+    """The rows and columns of a box, with the affine that keeps every voxel where it was in the patient."""
+    affine = stack.affine.copy()
+    affine[:, 3] = stack.affine @ (box[0].start, box[1].start, 0, 1)
+    return Volume(stack.array[box], affine)

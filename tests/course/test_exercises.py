@@ -1,0 +1,229 @@
+"""Every exercise has a check that takes the worked answer, and says what is wrong with known mistakes."""
+
+import ast
+import hashlib
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from femur_lib.architecture import cost, parse_network
+from femur_lib.course.exercises import LONGEST, check, verdict
+from femur_lib.course.exercises.answers import JUDGES, OWNERS
+from femur_lib.course.exercises.judges import NOT_YET, RIGHT
+from femur_lib.phantom.scanner import magnitude
+
+NOTEBOOKS = {p.name[:2]: nbformat.read(p, 4) for p in (Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb")}
+
+
+def exercises():
+    """Key, question and the cell after it, of every exercise of the course."""
+    found = {}
+    for notebook, content in sorted(NOTEBOOKS.items()):
+        for question, cell in zip(content.cells, content.cells[1:], strict=False):
+            if named := re.findall(r"^\*\*Exercise (\d)\.\*\*", question.source, re.M):
+                found[f"{notebook}.{named[0]}"] = question, cell
+    return found
+
+
+EXERCISES = exercises()
+
+
+def definitions(notebook: str, *names: str) -> str:
+    """The source of functions that a notebook defines."""
+    bodies = [ast.parse(c.source).body for c in NOTEBOOKS[notebook].cells if c.cell_type == "code"]
+    nodes = (n for body in bodies for n in body if isinstance(n, ast.FunctionDef) and n.name in names)
+    return "\n".join(map(ast.unparse, nodes))
+
+
+NAMES = {"np": np, "pd": pd, "hashlib": hashlib, "magnitude": magnitude, "paper_size": (256, 256, 48)}
+# What a worked answer takes from its notebook; these two take its trained networks and its scans.
+TAKES = {"02.1": ["follow_sizes"], "03.1": ["bill", "training_gib"], "04.2": ["stops_after"], "04.3": ["stops_after"]}
+RECORDED = {"05.3": "b", "09.3": "ab"}
+
+
+def executed(key: str, source: str):
+    """What stands as the answer after a source was executed, its check's second argument."""
+    space = dict(NAMES)
+    exec(definitions(key[:2], *TAKES.get(key, [])), space)
+    exec(source, space)
+    return space[EXERCISES[key][1].source.splitlines()[-1].rsplit(", ", 1)[1].rstrip(")")]
+
+
+def raising(*_):
+    raise RuntimeError("no\nidea")
+
+
+def padded_with(mode, front=lambda extra: extra // 2):
+    def padded(slices, levels):
+        extra = -len(slices) % 2**levels
+        return np.pad(slices, (front(extra), extra - front(extra)), mode=mode)
+
+    return padded
+
+
+def softmax_over(axis):
+    return lambda v: np.exp(v) / np.exp(v).sum(axis=axis, keepdims=True)
+
+
+def along(at, length=324):
+    return sum(s <= at < s + length for s in (0, 94, 188))
+
+
+# Wrong answers of each exercise, and words of what must be said of them.
+WRONG: dict[str, list[tuple]] = {
+    "00.1": [(25, "paper's"), (0.405, "radians"), (12, "muscle"), (90, "slider")],
+    "00.2": [("a", "missing"), ("abc", "outside"), ("b", "outside"), ("c", "missing"), ("", "missing")],
+    "00.3": [(4, "all hips"), (0.75, "one of the four"), (1, "more than one"), (12, "how many trainings")],
+    "01.1": [(82134, "mm³"), (8213.4, "10 × 10"), (0.0821, "one voxel"), (351, "two short sides"), (8.2, "unit")],
+    "01.2": [
+        (lambda p: np.random.default_rng(0).random(len(p)) < 0.25, "both sets"),
+        (lambda p: [k >= 0.75 * len(p) for k in range(len(p))], "both sets"),
+        (lambda p: [True] * len(p), "none is left"),
+        (lambda p: [False] * len(p), "no slice"),
+        (lambda p: [name > "patient 1" for name in p], "quarter"),
+        (lambda p: sorted(set(p))[:2], "True or False"),
+    ],
+    "01.3": [(0, "never negative"), (1, "one part"), (2**0.5, "mean square"), (0.1044, "sigma"), (3, "divide")],
+    "02.1": [(424, "two convolutions"), (428, "dropped"), (324, "four poolings"), (512, "padded"), (421, "layer")],
+    "02.2": [
+        (lambda r, c: along(r) + along(c), "not a sum"),
+        (lambda r, c: along(c), "rows of patches"),
+        (lambda r, c: along(r, 325) * along(c, 325), "one too many"),
+        (lambda r, c: along(r, 512) * along(c, 512), "512"),
+        (lambda r, c: 9, "324 pixels"),
+    ],
+    "02.3": [(80, "484"), (94, "no multiple"), (88, "three poolings"), (112, "smaller"), (95, "multiple of")],
+    "03.1": [("b", "parameters"), ("c", "third"), ("ab", "parameters"), ("d", "choose among")],
+    "03.2": [({4}, "reaches"), ({4, 6}, "reaches"), (set(), "missing"), ({11}, "choose among")],
+    "03.3": [
+        (padded_with("constant"), "zeros"),
+        (padded_with("reflect"), "border slice"),
+        (padded_with("edge"), "no mirror"),
+        (padded_with("symmetric", lambda extra: 0), "behind"),
+        (padded_with("symmetric", lambda extra: -(-extra // 2)), "both ends"),
+        (lambda slices, levels: slices, "multiple"),
+    ],
+    "04.1": [(0.9, "network says"), (0.1, "share"), (1, "odds"), (81 / 82, "divide"), (0.3, "ratio")],
+    "04.2": [(40, "first best"), (31, "wait"), (10, "exempt"), (200, "count")],
+    "04.3": [(41, "42nd"), (30, "waits"), (39, "one more"), (100, "still running")],
+    "05.1": [(0.98, "recall"), (0.99, "background"), (0.9899, "background"), (0.16, "share of wrong"), (0.5, "1000")],
+    "05.2": [("b", "two femurs"), ("abc", "wrong"), ("bcd", "hole"), ("c", "broken mask")],
+    "05.3": [("a", "gain"), ("c", "same masks"), ("lower", "choose among")],
+    "06.1": [(0.016, "scans differ"), (0.001725, "one standard error"), (0.00676, "whole width"), (0.1, "root")],
+    "06.2": [(11, "both directions"), (6, "without Holm"), (86, "fewer"), (13, "one scan less")],
+    "06.3": [
+        ((0.953, 0.960), "2D one first"),
+        ((0.937, 0.953), "claim holds"),
+        ((0.97, 0.953), "no 2D"),
+        (0.96, "two"),
+    ],
+    "07.1": [(0.5, "other"), (0, "centre"), (0.25, "radius"), (2, "crosses")],
+    "07.2": [(5.03, "radius"), (1257, "mm³"), (0.4, "π"), (0.25, "area"), (2, "disc")],
+    "07.3": [("a", "proportion"), ("c", "larger sample"), ("d", "choose among")],
+    "08.1": [(1e6, "numbers"), (2.0**256 / 1e6, "exist"), (0.5, "mean"), (60, "six-digit")],
+    "08.2": [
+        (lambda s, i, n: s if i < n / 2 else {"R": "L", "L": "R"}[s], "beginning"),
+        (lambda s, i, n: "R" if i < n / 2 else "L", "letter: an axis"),
+        (lambda s, i, n: s if i >= 50 else {"R": "L", "L": "R"}[s], "100"),
+        (lambda s, i, n: s, "where"),
+    ],
+    "08.3": [(30, "own"), (9.2, "same fold"), (40, "chance"), (20, "women"), (3, "places")],
+    "09.1": [
+        (lambda a, b: set(a) & set(b), "no slice"),
+        (lambda a, b: {n.split("_")[0] for n in a + b}, "all patients"),
+        (lambda a, b: {n[0] for n in a} & {n[0] for n in b}, "one letter"),
+        (lambda a, b: {n[:4] for n in a} & {n[:4] for n in b}, "four letters"),
+        (lambda a, b: {"berta"}, "both lists"),
+    ],
+    "09.2": [
+        (softmax_over(0), "rows"),
+        (softmax_over(1), "columns"),
+        (softmax_over(None), "all voxels"),
+        (lambda v: softmax_over(-1)(np.maximum(v, 0)), "ReLU"),
+        (lambda v: v / v.sum(axis=-1, keepdims=True), "e to the vote"),
+        (lambda v: 1 / (1 + np.exp(-v)), "divided by"),
+    ],
+    "09.3": [("a", "wrong alone"), ("abc", "agree"), ("c", "agree"), ("b", "elsewhere")],
+}
+ODD = ["text", b"", object(), [], {}, {"a": 1}, [[1]], [1, "a"], np.nan, -np.inf, 10**400, 1j, True, np.zeros((2, 3))]
+ODD += [pd.DataFrame({"a": [1]}), pd.Series([0.5]), raising, lambda: 1, lambda *_: "x", lambda *_: np.nan, "  ", int]
+
+
+def test_every_exercise_has_a_check_and_every_check_an_exercise():
+    assert list(EXERCISES) == list(JUDGES) == list(WRONG)
+    assert {key[:2] for key in JUDGES} == set(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("key", JUDGES)
+def test_an_exercise_is_whole(key):
+    question, cell = EXERCISES[key]
+    assert re.findall(r"<summary>(\w+)</summary>", question.source) == ["Hint", "Solution"]
+    assert question.source.endswith("</details>")
+    assert cell.id == f"nb{key[:2]}-exercise-{key[3]}-answer"
+    assert cell.metadata.tags == ["solution"]
+    assert cell.source.splitlines()[-1].startswith(f'check("{key}", ')
+    ast.parse(cell.metadata.stub)
+
+
+@pytest.mark.parametrize("key", JUDGES)
+def test_the_worked_answer_is_right(key):
+    answer = RECORDED[key] if key in RECORDED else executed(key, EXERCISES[key][1].source.rsplit("\n", 1)[0])
+    assert verdict(key, answer) == RIGHT
+
+
+@pytest.mark.parametrize("key", [key for key in JUDGES if key not in RECORDED])
+def test_the_stub_is_not_answered_yet(key):
+    assert verdict(key, executed(key, EXERCISES[key][1].metadata.stub)) == NOT_YET
+
+
+@pytest.mark.parametrize("key", JUDGES)
+def test_wrong_answers_are_told_what_is_wrong(key):
+    said = {verdict(key, answer) for answer, _ in WRONG[key]}
+    assert len(said) >= 3
+    for answer, words in WRONG[key]:
+        assert not verdict(key, answer).startswith((RIGHT, NOT_YET))
+        assert words in verdict(key, answer)
+
+
+@pytest.mark.parametrize("key", JUDGES)
+def test_an_odd_answer_gets_one_line_and_no_error(key):
+    for odd in ODD:
+        said = verdict(key, odd)
+        assert said not in ("", RIGHT)
+        assert "\n" not in said
+        assert len(said) <= LONGEST
+    assert verdict(key, None) == verdict(key, ...) == NOT_YET
+
+
+def test_other_ways_to_the_right_answer_are_right():
+    from sklearn.model_selection import GroupKFold
+
+    held_out = next(GroupKFold(4).split(OWNERS, groups=OWNERS))[1]
+    assert verdict("01.2", lambda patients: np.isin(np.arange(len(patients)), held_out)) == RIGHT
+    assert verdict("00.2", "C, a") == verdict("00.2", ["a", "c"]) == verdict("00.2", {"a", "c"}) == RIGHT
+    assert verdict("08.1", 0.9) == verdict("07.1", np.float32(1)) == verdict("08.3", 31) == RIGHT
+    assert verdict("06.3", [0.953, 0.935]) == RIGHT
+
+
+def test_a_function_cannot_spoil_what_it_is_tried_with():
+    def spoils(slices, levels):
+        slices.clear()
+        return slices
+
+    assert verdict("03.3", spoils) == verdict("03.3", spoils)
+    assert verdict("03.3", padded_with("symmetric")) == RIGHT
+
+
+def test_half_the_maps_save_more_memory_than_a_level_or_a_third_of_the_slices():
+    paths = {"a": ("3d-f16-l4", 48), "b": ("3d-f32-l3", 48), "c": ("3d-f32-l4", 32)}
+    needed = {k: cost(parse_network(name), (256, 256, n)).training_bytes() for k, (name, n) in paths.items()}
+    assert verdict("03.1", min(needed, key=needed.get)) == RIGHT
+
+
+def test_a_check_prints_and_gives_nothing_back(capsys):
+    assert check("04.1", 0.5) is None
+    assert capsys.readouterr().out == "right\n"

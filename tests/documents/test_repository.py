@@ -1,0 +1,59 @@
+"""What a reader relies on: the ways in name what exists, and no machine is named."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def tracked() -> list[Path]:
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
+        "\n"
+    )
+    return [ROOT / n for n in names if n] or [p for p in ROOT.rglob("*") if p.is_file() and ".venv" not in p.parts]
+
+
+def test_environment_yml_asks_for_extras_that_exist():
+    asked = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"][-1]["pip"]
+    (extras,) = re.findall(r"-e \.\[([^\]]+)\]", "\n".join(asked))
+    assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
+
+
+def test_tensorflow_is_an_extra_and_no_base_dependency():
+    assert not [d for d in PROJECT["project"]["dependencies"] if d.startswith("tensorflow")]
+
+
+def test_the_lock_holds_every_dependency_with_hashes_and_no_index():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    locked = {re.sub(r"[-_.]+", "-", n).lower() for n in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.M)}
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = PROJECT["project"]["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["dicom"]
+    wanted += PROJECT["dependency-groups"]["dev"]
+    names = {re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]+", w)[0]).lower() for w in wanted}
+    assert names <= locked
+
+
+def test_no_file_names_a_path_of_a_machine_or_an_index():
+    forbidden = re.compile(r"(?<![\w.])/(work|farm|tmp|home|root|Users)/|py" + r"pi\.org|python" + r"hosted\.org")
+    for path in tracked():
+        if path.suffix in (".png", ".gz") or not path.is_file():
+            continue
+        found = forbidden.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path.relative_to(ROOT)}: {found[0]}"
+
+
+def test_the_readme_names_every_notebook_and_every_verb():
+    from femur_lib.cli import parser
+
+    readme = (ROOT / "README.md").read_text()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert path.name in readme
+    verbs = next(a for a in parser()._actions if a.dest == "verb").choices
+    for verb in verbs:
+        assert f"femur {verb}" in readme

@@ -1,0 +1,107 @@
+"""What is written appears whole or not at all, and later changes to it are noticed."""
+
+import gzip
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import atomic_write, checksums, find_damage, unpacked_hash, write_csv, write_json
+
+
+def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
+    with atomic_write(tmp_path / "new" / "a.nii.gz") as path:
+        path.write_text("all of it")
+        assert path.name.endswith(".nii.gz")
+        assert not (tmp_path / "new" / "a.nii.gz").exists()
+    assert (tmp_path / "new" / "a.nii.gz").read_text() == "all of it"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.nii.gz"]
+
+
+def write_half(path):
+    with atomic_write(path) as half_written:
+        half_written.write_text("half")
+        raise RuntimeError
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(RuntimeError):
+        write_half(tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_tables_and_records_are_read_back(tmp_path):
+    write_json(tmp_path / "a.json", {"threshold": 0.5})
+    write_csv(tmp_path / "a.csv", pd.DataFrame({"dice": [1 / 3]}), float_format="%.2f")
+    assert json.loads((tmp_path / "a.json").read_text()) == {"threshold": 0.5}
+    assert (tmp_path / "a.csv").read_text() == "dice\n0.33\n"
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """A folder with two files and a record of their checksums."""
+    (tmp_path / "a").write_text("one")
+    (tmp_path / "b").write_text("two")
+    write_json(tmp_path / "record.json", {"files": checksums(tmp_path, ("a", "b"))})
+    return tmp_path
+
+
+def test_a_folder_as_it_was_written_is_not_damaged(sealed):
+    assert find_damage(sealed, "record.json") == ""
+    (sealed / "record.json").write_text("{}")  # of a run from before there were checksums
+    assert find_damage(sealed, "record.json") == ""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda f: (f / "b").unlink(), "b is missing"),
+        (lambda f: (f / "b").write_text("twO"), "b was changed after it was written"),
+        (lambda f: (f / "record.json").unlink(), "record.json is missing"),
+        (lambda f: (f / "record.json").write_text('{"files": {'), "record.json is damaged"),
+        (lambda f: (f / "record.json").write_text("[]"), "record.json is damaged"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_said(sealed, spoil, says):
+    spoil(sealed)
+    assert find_damage(sealed, "record.json") == says
+
+
+def test_a_packed_file_is_known_by_what_it_holds_and_not_by_when_it_was_packed(tmp_path):
+    for name, when in (("a.gz", 1), ("b.gz", 2)):
+        (tmp_path / name).write_bytes(gzip.compress(b"voxels", mtime=when))
+    (tmp_path / "plain").write_bytes(b"voxels")
+    assert len({unpacked_hash(path) for path in tmp_path.iterdir()}) == 1
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"other voxels"))
+    assert unpacked_hash(tmp_path / "a.gz") != unpacked_hash(tmp_path / "b.gz")
+    (tmp_path / "b.gz").write_bytes(b"not packed")
+    with pytest.raises(DataError, match=r"b\.gz is damaged"):
+        unpacked_hash(tmp_path / "b.gz")
+
+
+ADD_ONE = """
+import sys, time
+from pathlib import Path
+from femur_lib._runtime.locks import exclusive_lock
+counter = Path(sys.argv[1]) / "counter"
+for _ in range(20):
+    with exclusive_lock(counter, print):
+        number = int(counter.read_text())
+        time.sleep(0.001)  # long enough for another process to read the same number
+        counter.write_text(str(number + 1))
+"""
+
+
+def test_processes_that_want_one_folder_take_turns_and_leave_no_lock(tmp_path):
+    (tmp_path / "counter").write_text("0")
+    workers = [subprocess.Popen([sys.executable, "-c", ADD_ONE, tmp_path], stdout=subprocess.PIPE) for _ in range(4)]
+    for worker in workers:
+        worker.communicate()
+        assert worker.returncode == 0
+    assert (tmp_path / "counter").read_text() == "80"
+    assert [p.name for p in tmp_path.iterdir()] == ["counter"]

@@ -1,0 +1,156 @@
+"""What the machine decides: kernels, precision, memory. The user's own choice always stays."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from femur_lib._runtime import machine
+from femur_lib._runtime.machine import (
+    ONEDNN,
+    avoid_onednn_where_it_hangs,
+    choose_precision,
+    cpu_bfloat16,
+    has_avx512,
+    warn_if_too_large,
+)
+from femur_lib.cohort import read_subject
+from femur_lib.inference import segment
+from femur_lib.metrics.overlap import overlap
+from femur_lib.runs import load_run
+
+# --- the environment
+
+
+def environment_after_import(**given: str) -> list[str]:
+    """What a fresh process holds in three variables once the library has been imported."""
+    names = (ONEDNN, "TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND")
+    code = f"import os, sys, femur_lib; print(*(os.environ.get(n) for n in {names}), 'tensorflow' in sys.modules)"
+    environment = {k: v for k, v in os.environ.items() if k not in names} | given
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout.split()
+
+
+def test_the_environment_is_set_before_a_backend_starts():
+    assert environment_after_import() == ["1", "2", "tensorflow", "False"]
+
+
+def test_a_value_that_the_user_has_set_stays():
+    given = {ONEDNN: "0", "TF_CPP_MIN_LOG_LEVEL": "0", "KERAS_BACKEND": "jax"}
+    assert environment_after_import(**given) == ["0", "0", "jax", "False"]
+
+
+# --- oneDNN
+
+LARGE = {"dimensions": 2, "features": 64, "rows": 512, "columns": 512}
+
+
+@pytest.fixture
+def old_cpu(monkeypatch):
+    """A CPU without AVX-512, before TensorFlow was imported."""
+    monkeypatch.setattr(machine, "has_avx512", lambda: False)
+    monkeypatch.setattr(machine, "_onednn_is_the_users", False)
+    monkeypatch.setenv(ONEDNN, "1")
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+
+
+def test_a_large_2d_network_on_an_old_cpu_does_without_onednn(old_cpu):
+    avoid_onednn_where_it_hangs(**LARGE)
+    assert os.environ[ONEDNN] == "0"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"dimensions": 3, "features": 32, "rows": 256, "columns": 256}, LARGE | {"features": 8, "rows": 96, "columns": 96},
+     LARGE | {"features": 32, "rows": 256, "columns": 256}],
+    ids=str,
+)  # fmt: skip
+def test_3d_networks_and_small_2d_ones_keep_it(old_cpu, other):
+    avoid_onednn_where_it_hangs(**other)
+    assert os.environ[ONEDNN] == "1"
+
+
+@pytest.mark.parametrize(("name", "value"), [("_onednn_is_the_users", True), ("has_avx512", lambda: True)])
+def test_the_users_own_choice_and_a_newer_cpu_keep_it(old_cpu, monkeypatch, name, value):
+    monkeypatch.setattr(machine, name, value)
+    avoid_onednn_where_it_hangs(**LARGE)
+    assert os.environ[ONEDNN] == "1"
+
+
+def test_once_tensorflow_has_started_there_is_a_warning(old_cpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", machine)
+    with pytest.warns(RuntimeWarning, match=f"64 maps may hang on slices of 512 x 512 pixels.*{ONEDNN}=0"):
+        avoid_onednn_where_it_hangs(**LARGE)
+
+
+def test_what_the_cpu_can_do_is_read_off_its_list(tmp_path):
+    cpu = tmp_path / "cpuinfo"
+    for flags, avx512, bfloat16 in (
+        ("fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile", True, "amx_bf16"),
+        ("fpu avx512_bf16 avx512f", True, "avx512_bf16"),
+        ("fpu avx2 amx_bf16_not", False, ""),
+    ):
+        cpu.write_text(f"flags\t: {flags}\n")
+        assert (has_avx512(cpu), cpu_bfloat16(cpu)) == (avx512, bfloat16)
+    assert has_avx512(tmp_path / "none")  # where the system does not tell, TensorFlow decides
+    assert cpu_bfloat16(tmp_path / "none") == ""
+
+
+# --- precision
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpu", "features", "chosen"),
+    [
+        ([(9, 0)], "", 32, "mixed_bfloat16"),
+        ([(8, 0)], "amx_bf16", 16, "mixed_bfloat16"),
+        ([(7, 5)], "", 32, "mixed_float16"),
+        ([(6, 1)], "", 32, "float32"),
+        ([(9, 0), (7, 0)], "", 32, "mixed_float16"),  # the weakest of several
+        ([(0, 0)], "", 32, "float32"),  # a device that does not tell
+        ([(9, 0)], "", 8, "float32"),
+        ([(6, 1)], "avx512_bf16", 32, "float32"),
+        ([], "amx_bf16", 32, "mixed_bfloat16"),
+        ([], "amx_bf16", 8, "float32"),
+        ([], "avx512_bf16", 8, "mixed_bfloat16"),
+        ([], "avx512_bf16", 2, "float32"),
+        ([], "", 32, "float32"),
+    ],
+)
+def test_auto_goes_by_the_device_and_the_size_of_the_network(monkeypatch, gpus, cpu, features, chosen):
+    monkeypatch.setattr(machine, "gpu_capabilities", lambda: gpus)
+    monkeypatch.setattr(machine, "cpu_bfloat16", lambda: cpu)
+    assert choose_precision("auto", features) == chosen
+    assert choose_precision("float32", features) == "float32"  # what is asked for by name is taken
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision is one of auto, float32"):
+        choose_precision("float64", 32)
+
+
+@pytest.mark.parametrize("kind", ["3d", "2d", "2d-unpadded"])
+def test_dice_of_both_precisions_agrees_to_a_thousandth(trained_runs, tiny_cohort, kind):
+    scores, probabilities = [], []
+    for policy in ("float32", "mixed_bfloat16"):
+        segmenter = load_run(trained_runs[kind], policy).segmenter
+        pairs = [(read_subject(s)[1], segment(segmenter, read_subject(s)[0])) for s in tiny_cohort.subjects]
+        probabilities.append(np.stack([p.array for _, (p, _) in pairs]))
+        scores.append(np.mean([overlap(truth.array, mask.array)["dice"] for truth, (_, mask) in pairs]))
+    assert scores[0] > 0.8  # a network that has learnt
+    assert abs(scores[0] - scores[1]) < 1e-3
+    assert np.abs(probabilities[0] - probabilities[1]).max() > 1e-6  # it did compute otherwise
+
+
+# --- memory
+
+
+def test_a_network_too_large_for_the_machine_is_warned_of():
+    with pytest.warns(RuntimeWarning, match=r"3d-f32-l4 needs at least 6\.0 GB, and this machine has 4\.0"):
+        assert warn_if_too_large("3d-f32-l4", 6_000_000_000, 4_000_000_000)
+    assert not warn_if_too_large("3d-f32-l4", 4, 4)
+
+
+def test_the_memory_of_the_machine_is_more_than_this_process_has_held():
+    assert 2**20 < machine.peak_bytes() < machine.machine_bytes()

@@ -1,0 +1,200 @@
+"""The networks that Keras builds are those of the paper, and every pixel comes out where it went in."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import pass_through
+
+from femur_lib.architecture import Architecture, parse_network, unpadded_geometry
+from femur_lib.unet import rebuilt, unet
+
+
+def randomise(model: keras.Model) -> keras.Model:
+    """Weights large enough for the output to vary from pixel to pixel."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.weights:
+            kernel, bias = layer.get_weights()
+            fan_in = np.prod(kernel.shape[:-1])
+            layer.set_weights([rng.normal(0, (4 / fan_in) ** 0.5, kernel.shape), rng.normal(0, 0.1, bias.shape)])
+    return model
+
+
+def images(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
+# --- the paper's networks
+
+
+def test_maps_double_with_every_level():
+    model = unet(Architecture(2, 3, 2))
+    maps = [model.get_layer(f"{name}_conv2").filters for name in ("down0", "down1")]
+    assert [*maps, model.get_layer("centre_rate1").filters] == [3, 6, 12]
+    assert [model.get_layer(f"up{k}").filters for k in (1, 0)] == [6, 3]
+
+
+@pytest.mark.parametrize(("dimensions", "across"), [(2, []), (3, [1])])
+def test_the_dilated_centre_puts_its_rates_side_by_side_and_stays_within_slices(dimensions, across):
+    model = unet(Architecture(dimensions, 2, 1, dilation_rates=(1, 2, 4)))
+    rates = [model.get_layer(f"centre_rate{r}").dilation_rate for r in (1, 2, 4)]
+    assert rates == [(r, r, *across) for r in (1, 2, 4)]
+    assert model.get_layer("centre").output.shape[-1] == 3 * 4
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_every_bias_begins_at_a_tenth(dimensions):
+    biases = [w for w in unet(Architecture(dimensions, 2, 2)).weights if w.name == "bias"]
+    assert len(biases) == 13  # ten 3 x 3 convolutions, two transposed ones, the last one
+    for bias in biases:
+        np.testing.assert_allclose(bias.numpy(), 0.1)
+
+
+def test_kernels_begin_as_xavier_says():
+    kernel = unet(Architecture(2, 16, 1)).get_layer("down0_conv2").kernel.numpy()
+    limit = np.sqrt(6 / (2 * 9 * 16))
+    assert abs(kernel).max() <= limit
+    assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.1)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_pooling_keeps_the_largest_value(dimensions):
+    x = np.arange(2.0**dimensions).reshape(1, *[2] * dimensions, 1).repeat(2, -1)
+    pooled = np.asarray(unet(Architecture(dimensions, 2, 1)).get_layer("pool0")(x))
+    np.testing.assert_array_equal(pooled.ravel(), [2**dimensions - 1] * 2)
+
+
+@pytest.mark.parametrize("normalisation", [None, "batch"])
+def test_every_convolution_except_the_last_is_rectified(normalisation):
+    model = unet(Architecture(2, 4, 1, normalisation=normalisation))
+    if normalisation is None:
+        randomise(model)
+    maps = [layer.output for layer in model.layers if layer.name.endswith("_relu") or layer.name == "up0"]
+    rectified = keras.Model(model.input, maps).predict_on_batch(images(1, 16, 16, 3))
+    assert len(rectified) == 7
+    for m in rectified:
+        assert m.min() == 0
+        assert m.max() > 0
+    logits = keras.Model(model.input, model.get_layer("logits").output).predict_on_batch(images(1, 16, 16, 3))
+    assert normalisation or logits.min() < 0
+
+
+# --- padded networks
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["2d-f2-l2", "2d-f2-l1-d1.2", "2d-f2-l1-gn", "3d-f2-l2", "3d-f2-l1-d1.2", "3d-f2-l2-a1", "3d-f2-l2-a2",
+     "3d-f2-l1-bn", "3d-f2-l1-a1-gn"],
+)  # fmt: skip
+def test_a_padded_network_keeps_the_size_and_gives_probabilities(name):
+    architecture = parse_network(name)
+    size = tuple(3 * m for m in architecture.size_multiple)
+    p = unet(architecture).predict_on_batch(images(2, *size, architecture.channels))
+    assert p.shape == (2, *size, 2)
+    assert p.min() >= 0
+    np.testing.assert_allclose(p.sum(-1), 1, atol=1e-5)
+
+
+def test_in_plane_levels_do_not_mix_slices():
+    model = unet(Architecture(3, 2, 2, in_plane_levels=1))
+    assert model.get_layer("down0_conv1").kernel_size == model.get_layer("up0_conv2").kernel_size == (3, 3, 1)
+    assert model.get_layer("pool0").pool_size == model.get_layer("up0").strides == (2, 2, 1)
+    assert model.get_layer("down1_conv1").kernel_size == model.get_layer("centre_conv1").kernel_size == (3, 3, 3)
+    assert model.get_layer("pool1").pool_size == model.get_layer("up1").strides == (2, 2, 2)
+
+
+@pytest.mark.parametrize("kind", ["batch", "group"])
+def test_every_convolution_except_the_last_is_normalised(kind):
+    names = {layer.name for layer in unet(Architecture(3, 2, 1, normalisation=kind)).layers}
+    convolutions = {n.removesuffix("_relu") for n in names if n.endswith("_relu")}
+    assert len(convolutions) == 6
+    assert {n for n in names if n.endswith("_norm")} == {f"{n}_norm" for n in convolutions}
+
+
+def test_group_normalisation_treats_each_map_alone():
+    norm = unet(Architecture(3, 2, 1, normalisation="group")).get_layer("down0_conv1_norm")
+    normalised = np.asarray(norm((5 + 3 * images(1, 4, 4, 4, 2)) * [1, 100]))
+    np.testing.assert_allclose(normalised.mean((1, 2, 3)), 0, atol=1e-3)
+    np.testing.assert_allclose(normalised.std((1, 2, 3)), 1, atol=1e-2)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_only_what_lies_between_input_and_logits_is_half_as_wide(policy):
+    before = keras.config.dtype_policy()
+    model = unet(Architecture(2, 2, 1), precision=policy)
+    assert keras.config.dtype_policy() == before
+    assert {w.dtype for w in model.trainable_weights} == {"float32"}
+    assert {n.name for n in model.layers if n.compute_dtype == "float32"} == {"logits", "probability"}
+    p = model.predict_on_batch(images(1, 8, 8, 3))
+    assert p.dtype == np.float32
+    np.testing.assert_allclose(p.sum(-1), 1, atol=1e-6)
+
+
+# --- unpadded networks
+
+
+@pytest.mark.parametrize(
+    ("size", "levels"),
+    [(18, 1), (21, 1), (22, 1), (23, 1), (44, 2), (45, 2), (46, 2), (47, 2), (49, 2), (92, 3), (99, 3)],
+)
+def test_the_built_network_has_the_size_that_the_geometry_says(size, levels):
+    model = unet(Architecture(2, 2, levels, padded=False), (size, size + 3))
+    expected = unpadded_geometry(size, levels).output, unpadded_geometry(size + 3, levels).output
+    assert model.output_shape == (None, *expected, 2)
+    assert model.predict_on_batch(images(1, size, size + 3, 3)).shape == (1, *expected, 2)
+
+
+@pytest.mark.parametrize("route", [0, 1, 2])
+@pytest.mark.parametrize("size", [44, 45, 46, 47])
+def test_copied_and_up_sampled_maps_meet_at_the_same_place(size, route):
+    """By whatever level a pixel goes, it comes out where the geometry says it lies in the input."""
+    levels = 2
+    model = unet(Architecture(2, 1, levels, padded=False), (size, size + 1))
+    pass_through(model, levels, route)
+    # Pooling must not mix values, so the image consists of blocks as large as a pixel of the deepest level,
+    # beginning where that level's pixels do.
+    block, phase = 2**route, 2 ** (route + 1) - 2
+    coarse = np.random.default_rng(0).uniform(0.1, 3, (60, 60)).astype(np.float32)
+    image = coarse.repeat(block, 0).repeat(block, 1)[-phase % block :, -phase % block :][:size, : size + 1]
+    p = model.predict_on_batch(np.stack([image * 0 + 9, image, image * 0 + 7], axis=-1)[None])[0, ..., 1]
+    rows, columns = unpadded_geometry(size, levels), unpadded_geometry(size + 1, levels)
+    expected = image[rows.before : rows.before + rows.output, columns.before : columns.before + columns.output]
+    np.testing.assert_allclose(np.log(p / (1 - p)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("levels", "size", "larger"), [(1, 46, 50), (2, 46, 58), (2, 58, 68), (2, 60, 69)])
+def test_inputs_of_two_sizes_that_see_the_same_image_have_the_same_answers(levels, size, larger):
+    """Sizes that pool differently, cropped by half of the difference in size, would not agree."""
+    architecture, at = Architecture(2, 2, levels, padded=False), 2**levels
+    model = randomise(unet(architecture, (size, size)))
+    image = images(1, larger, larger, 3)
+    here = model.predict_on_batch(image[:, at : at + size, at : at + size])
+    there = rebuilt(model, architecture, (larger, larger)).predict_on_batch(image)
+    there = there[:, at : at + here.shape[1], at : at + here.shape[2]]
+    assert here[..., 1].std() > 0.01
+    np.testing.assert_allclose(here[:, : there.shape[1], : there.shape[2]], there, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "says"), [(None, "needs the size"), ((20, 60), "has no output")])
+def test_an_unpadded_network_must_know_a_size_that_has_an_output(size, says):
+    with pytest.raises(ValueError, match=says):
+        unet(Architecture(2, 2, 2, padded=False), size)
+
+
+# --- built again
+
+
+def test_a_network_is_rebuilt_only_where_something_has_to_change():
+    solid, flat = Architecture(3, 2, 1), Architecture(2, 2, 1, padded=False)
+    model, unpadded = unet(solid), unet(flat, (20, 24))
+    assert rebuilt(model, solid) is model
+    assert rebuilt(unpadded, flat, (20, 24)) is unpadded
+    assert rebuilt(unpadded, flat, (24, 20)).input_shape == (None, 24, 20, 3)
+    half = rebuilt(model, solid, precision="mixed_bfloat16")
+    assert half.get_layer("down0_conv1").compute_dtype == "bfloat16"
+    back = rebuilt(half, solid)
+    assert back is not half
+    assert {layer.compute_dtype for layer in back.layers} == {"float32"}
+    for other in (half, back):
+        assert all((a == b).all() for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
