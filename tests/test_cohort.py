@@ -74,12 +74,8 @@ def test_a_new_cohort_is_read_back(tmp_path):
         "a hospital",
     )
     assert about["BIDSVersion"]
-
-
-def test_files_lie_where_bids_wants_them(tiny_cohort):
-    root = tiny_cohort.root
-    assert (root / "sub-02R" / "anat" / "sub-02R_T1w.nii.gz").is_file()
-    assert (root / "derivatives/femur/sub-02R/anat/sub-02R_desc-femur_mask.nii.gz").is_file()
+    assert (tmp_path / "c/sub-01L/anat/sub-01L_T1w.nii.gz").is_file()
+    assert (tmp_path / "c/derivatives/femur/sub-01L/anat/sub-01L_desc-femur_mask.nii.gz").is_file()
 
 
 @pytest.mark.parametrize(

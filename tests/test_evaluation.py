@@ -23,7 +23,6 @@ from femur_lib.evaluation import (
     optimism,
     predict_files,
     read_evaluation,
-    scans_of_cohort,
     scans_of_files,
     score_files,
     truth_paths,
@@ -106,11 +105,6 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
     assert nib.load(drawn).shape == (24, 24, 12)
 
 
-def test_scans_that_were_trained_on_are_left_out(tiny_cohort):
-    first = tiny_cohort.subjects[0].id
-    assert [s.name for s in scans_of_cohort(tiny_cohort, leave_out=[first])] == [s.id for s in tiny_cohort.subjects[1:]]
-
-
 # --- scores of files
 
 
@@ -181,11 +175,6 @@ def test_a_run_that_was_trained_on_everybody_has_nothing_to_be_scored_on(evaluat
     seen = Cohort(tiny_cohort.root, tuple(tiny_cohort[n] for n in run.record["training"]))
     with pytest.raises(DataError, match=r"has no scan that the run .* was not trained on"):
         evaluate(seen, replace(run, folder=tmp_path))
-
-
-def test_a_run_that_was_not_evaluated_says_so(trained_runs):
-    with pytest.raises(DataError, match=r"evaluation\.json is missing.*femur evaluate"):
-        read_evaluation(trained_runs["3d"])
 
 
 @pytest.mark.parametrize("name", [*FILES, SEAL])

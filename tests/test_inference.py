@@ -230,24 +230,6 @@ def test_only_what_is_higher_than_the_threshold_is_femur():
     np.testing.assert_array_equal(threshold_mask(p, 0.5), [False, False, True, True])
 
 
-def test_the_largest_piece_is_kept_and_the_others_go():
-    mask = draw("""
-        ##....#
-        ##.....
-        ...###.
-        ...###.
-    """)
-    before = mask.copy()
-    expected = draw("""
-        .......
-        .......
-        ...###.
-        ...###.
-    """)
-    np.testing.assert_array_equal(largest_component(mask), expected)
-    np.testing.assert_array_equal(mask, before)
-
-
 @pytest.mark.parametrize(("connectivity", "kept"), [({"connectivity": 6}, 3), ({"connectivity": 18}, 5), ({}, 6)])
 def test_connectivity_says_whether_edges_and_corners_touch(connectivity, kept):
     mask = draw("""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import affine_of, centre_of
+from conftest import affine_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,14 +176,6 @@ def test_a_probability_stays_one():
     assert p.dtype == np.float32
     assert p.min() >= 0
     assert p.max() <= 1
-
-
-def test_a_mask_goes_to_the_grid_and_back():
-    rows, columns = np.indices((48, 48))
-    disc = ((rows - 20) ** 2 + (columns - 26) ** 2 < 12**2)[..., None].repeat(5, 2)
-    back = from_grid(mask_to_grid(disc, Grid(31, 35, 5)).astype(np.float32), disc.shape) > 0.5
-    assert 2 * (back & disc).sum() / (back.sum() + disc.sum()) > 0.97
-    np.testing.assert_allclose(centre_of(Volume(back, np.eye(4))), centre_of(Volume(disc, np.eye(4))), atol=0.2)
 
 
 # --- padding

@@ -27,13 +27,6 @@ def images(*shape: int) -> np.ndarray:
 # --- the paper's networks
 
 
-def test_maps_double_with_every_level():
-    model = unet(Architecture(2, 3, 2))
-    maps = [model.get_layer(f"{name}_conv2").filters for name in ("down0", "down1")]
-    assert [*maps, model.get_layer("centre_rate1").filters] == [3, 6, 12]
-    assert [model.get_layer(f"up{k}").filters for k in (1, 0)] == [6, 3]
-
-
 @pytest.mark.parametrize(("dimensions", "across"), [(2, []), (3, [1])])
 def test_the_dilated_centre_puts_its_rates_side_by_side_and_stays_within_slices(dimensions, across):
     model = unet(Architecture(dimensions, 2, 1, dilation_rates=(1, 2, 4)))
@@ -94,14 +87,6 @@ def test_a_padded_network_keeps_the_size_and_gives_probabilities(name):
     assert p.shape == (2, *size, 2)
     assert p.min() >= 0
     np.testing.assert_allclose(p.sum(-1), 1, atol=1e-5)
-
-
-def test_in_plane_levels_do_not_mix_slices():
-    model = unet(Architecture(3, 2, 2, in_plane_levels=1))
-    assert model.get_layer("down0_conv1").kernel_size == model.get_layer("up0_conv2").kernel_size == (3, 3, 1)
-    assert model.get_layer("pool0").pool_size == model.get_layer("up0").strides == (2, 2, 1)
-    assert model.get_layer("down1_conv1").kernel_size == model.get_layer("centre_conv1").kernel_size == (3, 3, 3)
-    assert model.get_layer("pool1").pool_size == model.get_layer("up1").strides == (2, 2, 2)
 
 
 @pytest.mark.parametrize("kind", ["batch", "group"])

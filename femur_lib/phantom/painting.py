@@ -1,7 +1,7 @@
 """From shapes to a picture: every slice is painted like a canvas, soft tissue first and bones last, with their labels.
 
-What lies deep is painted over what lies in front of it. Fat and water are painted apart, because the scanner shifts fat
-against water (chemical shift).
+What lies deeper is painted later, over what is there already. Fat and water are painted apart, because the scanner
+shifts fat against water (chemical shift).
 """
 
 from dataclasses import dataclass

@@ -1,15 +1,13 @@
 """What is written appears whole or not at all, and later changes to it are noticed."""
 
 import gzip
-import json
 import subprocess
 import sys
 
-import pandas as pd
 import pytest
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import atomic_write, checksums, find_damage, unpacked_hash, write_csv, write_json
+from femur_lib._runtime.files import atomic_write, checksums, find_damage, unpacked_hash, write_json
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
@@ -33,13 +31,6 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         write_half(tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_tables_and_records_are_read_back(tmp_path):
-    write_json(tmp_path / "a.json", {"threshold": 0.5})
-    write_csv(tmp_path / "a.csv", pd.DataFrame({"dice": [1 / 3]}), float_format="%.2f")
-    assert json.loads((tmp_path / "a.json").read_text()) == {"threshold": 0.5}
-    assert (tmp_path / "a.csv").read_text() == "dice\n0.33\n"
 
 
 @pytest.fixture
