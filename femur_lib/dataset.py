@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 
 from femur_lib import __version__
+from femur_lib._runtime.backend import keras
 from femur_lib._runtime.files import unpacked_hash
 from femur_lib.architecture import Architecture, unpadded_geometry
 from femur_lib.augmentation import augment
@@ -19,6 +20,8 @@ from femur_lib.cohort import Cohort, Subject, read_subject
 from femur_lib.losses import border_weights
 from femur_lib.preprocessing import Grid, mask_to_grid, pad_to_multiple, three_slices, to_grid
 from femur_lib.volumes import to_stack
+
+WORKERS = 2  # threads that prepare batches
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,11 @@ def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarra
     return to_grid(to_stack(image).array, grid), mask_to_grid(to_stack(mask).array, grid)
 
 
-class HipDataset:
-    """The batches of one epoch. Set ``epoch`` before each epoch begins (a Keras callback does).
+class HipDataset(keras.utils.PyDataset):
+    """The batches of one epoch, for any backend. Set ``epoch`` before each epoch begins (a Keras callback does).
+
+    Threads prepare the next batches while the network works. A batch is computed from its number, so nothing is carried
+    over from one epoch to the next.
 
     Args:
         samples: what to learn from.
@@ -80,6 +86,7 @@ class HipDataset:
         border_weights: bool = False,
         passes: int = 1,
     ):
+        super().__init__(workers=WORKERS, max_queue_size=2 * WORKERS)
         self.samples, self.architecture, self.batch_size = list(samples), architecture, batch_size
         self.augmentation, self.seed, self.border_weights, self.epoch = augmentation, seed, border_weights, 0
         if architecture.dimensions == 2:
@@ -110,7 +117,7 @@ class HipDataset:
             targets = [a[self.seen] for a in targets]
         return (image, *(a[..., 0] for a in targets)) if flat else (image[..., None], *targets)
 
-    def batch(self, number: int) -> tuple[np.ndarray, ...]:
+    def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
         """One batch of the current epoch: float32 images (N, ..., C), uint8 masks (N, ...), and weights if asked."""
         order = np.arange(len(self.items))
         if self.seed is not None:
@@ -119,22 +126,3 @@ class HipDataset:
         chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
         images, *targets = (np.stack(a) for a in zip(*(self._item(self.items[j], rng) for j in chosen), strict=True))
         return (images.astype(np.float32), *targets)
-
-    def prefetched(self):
-        """The same batches as a ``tf.data.Dataset`` that prepares the next ones while the network works.
-
-        A batch is computed from its number, so nothing is carried over from one epoch to the next.
-        """
-        import tensorflow as tf
-
-        dimensions, channels = self.architecture.dimensions, self.architecture.channels
-        kinds = (tf.float32, tf.uint8, tf.float32)[: 3 if self.border_weights else 2]
-
-        def batch(number):
-            images, *targets = tf.numpy_function(self.batch, [number], kinds)
-            images.set_shape((None,) * (dimensions + 1) + (channels,))
-            for target in targets:
-                target.set_shape((None,) * (dimensions + 1))
-            return (images, *targets)
-
-        return tf.data.Dataset.range(len(self)).map(batch, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)

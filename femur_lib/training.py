@@ -184,10 +184,10 @@ def fit(
     )
     held_out = HipDataset(validation, s.architecture, s.batch_size, border_weights=border) if validation else None
     model.fit(
-        batches.prefetched(),
+        batches,
         epochs=profile.epochs,
         initial_epoch=done,
-        validation_data=held_out and held_out.prefetched(),
+        validation_data=held_out,
         callbacks=callbacks,
         verbose=0,
         shuffle=False,  # the dataset shuffles
@@ -258,6 +258,7 @@ def _record(work: Path, cohort: Cohort, settings: Settings, record: dict, weight
         "seconds_training": round(seconds, 1),
         "peak_memory_gib": None if peak is None else round(peak / 2**30, 2),
         "parameters": model.count_params(),
+        "backend": machine.backend(),
         "versions": machine.versions(),
         "devices": machine.devices(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -18,9 +18,7 @@ def measured_receptive_field(
         channels: of the input.
         tries: number of random inputs.
     """
-    import tensorflow as tf
-
-    from femur_lib._runtime.backend import keras
+    from femur_lib._runtime.backend import gradient, keras
 
     logits = keras.Model(model.input, model.get_layer("logits").output)
     kept = model.get_weights()
@@ -29,11 +27,8 @@ def measured_receptive_field(
     model.set_weights([rng.uniform(0.5, 1.5, w.shape) / max(1, np.prod(w.shape[:-1])) for w in kept])
     seen = np.zeros(shape, bool)
     for _ in range(tries):
-        x = tf.constant(rng.uniform(0, 1, (1, *shape, channels)), tf.float32)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            voxel = logits(x, training=False)[(0, *position, 1)]
-        seen |= (tape.gradient(voxel, x).numpy()[0] != 0).any(-1)
+        x = rng.uniform(0, 1, (1, *shape, channels))
+        seen |= (gradient(lambda v: logits(v, training=False)[(0, *position, 1)], x)[0] != 0).any(-1)
     model.set_weights(kept)
     axes = range(len(shape))
     spans = [np.flatnonzero(seen.any(tuple(a for a in axes if a != axis))) for axis in axes]

@@ -2,6 +2,7 @@
 
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from conftest import tiny_hip
@@ -42,7 +43,7 @@ def dataset_of(architecture: Architecture, recipe="paper", batch_size=2, seed=0,
 
 
 def epoch_of(hips: HipDataset) -> list[tuple[np.ndarray, ...]]:
-    return [hips.batch(i) for i in range(len(hips))]
+    return [hips[i] for i in range(len(hips))]
 
 
 def equal(one: list, other: list) -> bool:
@@ -109,14 +110,14 @@ def test_a_damaged_cache_is_replaced(tiny_cohort, tmp_path):
 
 
 def test_a_2d_batch_is_slices_with_their_neighbours_and_the_masks_of_the_middle_ones():
-    images, masks = dataset_of(FLAT, "none", batch_size=5).batch(0)
+    images, masks = dataset_of(FLAT, "none", batch_size=5)[0]
     assert (images.shape, masks.shape) == ((5, 20, 24, 3), (5, 20, 24))
     np.testing.assert_array_equal(images[2], three_slices(samples()[0].image, 2))
     np.testing.assert_array_equal(masks[2], samples()[0].mask[..., 2])
 
 
 def test_a_3d_batch_is_whole_volumes():
-    images, masks = dataset_of(SOLID, "none").batch(0)
+    images, masks = dataset_of(SOLID, "none")[0]
     assert (images.shape, masks.shape) == ((2, 20, 24, 4, 1), (2, 20, 24, 4))
     np.testing.assert_array_equal(images[1, ..., 0], samples()[1].image)
     np.testing.assert_array_equal(masks[1], samples()[1].mask)
@@ -155,7 +156,7 @@ def test_an_epoch_of_several_passes_has_each_scan_as_often_and_flips_it_each_tim
 def test_a_batch_depends_on_seed_epoch_and_number_and_not_on_those_made_before(architecture, recipe):
     """A training that goes on after a stop, or prepares batches ahead, sees the same samples."""
     one, other = (dataset_of(architecture, recipe, batch_size=1, seed=4, epoch=7) for _ in range(2))
-    backwards = [other.batch(i) for i in reversed(range(len(other)))][::-1]
+    backwards = [other[i] for i in reversed(range(len(other)))][::-1]
     assert equal(epoch_of(one), backwards)
 
 
@@ -190,28 +191,36 @@ def test_the_target_of_an_unpadded_network_is_the_window_that_it_sees(recipe):
 def test_border_weights_come_with_the_masks_they_belong_to(architecture):
     solid = [Sample("a", np.zeros((36, 40, 4), np.float32), tiny_hip(3, (36, 40, 4))[1].astype(np.uint8))]
     hips = HipDataset(solid, architecture, 4, ("flip",), 0, border_weights=True)
-    _, masks, weights = (np.concatenate(a) for a in zip(*hips.prefetched().as_numpy_iterator(), strict=True))
+    _, masks, weights = (np.concatenate(a) for a in zip(*epoch_of(hips), strict=True))
     assert (masks.shape, weights.dtype) == (weights.shape, np.float32)
     on_border = weights > 1 + 0.99 * BORDER_WEIGHT  # the femur's outermost pixels, and those around it
     assert 0 < masks[on_border].mean() < 1
     assert 0.02 < on_border.mean() < 0.3
 
 
-# --- as TensorFlow takes it
+# --- as Keras takes it
+
+
+class Seen(keras.Model):
+    """A model that keeps the batches it is given, in their order."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches: list[tuple[np.ndarray, ...]] = []
+        self.built = True  # it has no weights
+
+    def train_step(self, *given):
+        """Keep a batch; JAX hands on its state first."""
+        self.batches.append(tuple(np.array(a) for a in given[-1]))
+        logs = {"seen": keras.ops.convert_to_tensor(1.0)}
+        return logs if len(given) == 1 else (logs, given[0])
 
 
 @KINDS
-def test_tensorflow_gets_the_same_batches_of_whichever_epoch_it_is(architecture):
-    hips = dataset_of(architecture)
-    data = hips.prefetched()
-    assert len(data) == len(hips)
-    for epoch in (3, 4):
-        hips.epoch = epoch
-        assert equal(list(data.as_numpy_iterator()), epoch_of(dataset_of(architecture, epoch=epoch)))
-
-
-@pytest.mark.parametrize(("architecture", "rank", "channels"), [(FLAT, 4, 3), (SOLID, 5, 1)], ids=["2d", "3d"])
-def test_tensorflow_is_told_ranks_and_channels(architecture, rank, channels):
-    x, y = dataset_of(architecture).prefetched().element_spec
-    assert (x.shape.rank, x.shape[-1], x.dtype.name) == (rank, channels, "float32")
-    assert (y.shape.rank, y.dtype.name) == (rank - 1, "uint8")
+def test_keras_gets_every_epochs_batches_in_their_order(architecture):
+    """Threads prepare them; each epoch has its own, the first after a restart included."""
+    hips, model = dataset_of(architecture), Seen()
+    model.compile(run_eagerly=True)
+    follow = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(hips, "epoch", epoch))
+    model.fit(hips, epochs=5, initial_epoch=3, callbacks=[follow], shuffle=False, verbose=0)
+    assert equal(model.batches, [b for epoch in (3, 4) for b in epoch_of(dataset_of(architecture, epoch=epoch))])

@@ -85,7 +85,7 @@ def test_the_best_epochs_weights_are_kept(run, tiny_cohort):
     loaded = load_run(run)
     samples = load_samples(tiny_cohort, loaded.record["validation"], loaded.segmenter.grid)
     loaded.model.compile(metrics=["accuracy"], loss="sparse_categorical_crossentropy")
-    accuracy = loaded.model.evaluate(HipDataset(samples, loaded.segmenter.architecture, 1).prefetched(), verbose=0)[1]
+    accuracy = loaded.model.evaluate(HipDataset(samples, loaded.segmenter.architecture, 1), verbose=0)[1]
     assert accuracy == pytest.approx(pd.read_csv(run / "history.csv").val_accuracy.max(), abs=1e-4)
 
 
@@ -116,11 +116,8 @@ def test_another_training_seed_gives_another_network_on_the_same_fold(run, tiny_
     train(tiny_cohort, tmp_path / "other", "3d-f2-l2", changed(training_seed=1), 0, progress=quiet)
     records = [json.loads((folder / "run.json").read_text()) for folder in (run, tmp_path / "other")]
     assert records[0]["validation"] == records[1]["validation"]
-    histories = [pd.read_csv(folder / "history.csv") for folder in (run, tmp_path / "other")]
-    assert not np.allclose(histories[0].loss, histories[1].loss)
-    # A study, which has one profile, asks for it by the network's name.
-    train(tiny_cohort, tmp_path / "named", "3d-f2-l2-s1", PROFILE, 0, progress=quiet)
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "named" / "history.csv"), histories[1], rtol=1e-3, atol=1e-4)
+    first_losses = [pd.read_csv(folder / "history.csv").loss[0] for folder in (run, tmp_path / "other")]
+    assert first_losses[0] != pytest.approx(first_losses[1], rel=1e-3)
 
 
 def test_our_recipe_holds_the_validation_scans_out_of_every_choice(tiny_cohort, tmp_path):
@@ -147,12 +144,6 @@ def test_the_learning_rate_warms_up_for_an_epoch_and_falls_to_zero():
     values = [float(rate(step)) for step in (0, 5, 50, 100)]
     assert values == pytest.approx([3e-4, 3e-3, 3e-3 * (1 + np.cos(np.pi * 45 / 95)) / 2, 3e-6], rel=1e-2)
     assert learning_rate(resolve(PROFILE, "3d-f2-l2"), 5) == 3e-3  # the paper's is constant
-
-
-def test_the_unpadded_network_trains_and_loads(tiny_cohort, tmp_path):
-    profile = changed(grid_2d=(24, 24, 8), epochs=1)
-    loaded = load_run(train(tiny_cohort, tmp_path / "r", "2d-unpadded-f2-l1", profile, 0, progress=quiet))
-    assert loaded.model.output_shape == (None, 8, 8, 2)
 
 
 def test_trained_in_half_width_a_run_says_so_and_its_network_is_saved_in_full(tiny_cohort, tmp_path):

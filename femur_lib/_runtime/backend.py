@@ -1,12 +1,16 @@
-"""Keras, imported in the one place that keeps its backend's start-up messages away from the reader.
+"""Keras, imported in the one place that keeps its backend's start-up messages away from the reader; and one gradient.
 
-TensorFlow writes them from C++, before it reads any setting, and they would stand in red under a notebook's first cell.
-Errors still appear: Python raises them after the import has ended. What the backend reads from the environment has been
-set by then (:func:`femur_lib._runtime.machine.set_environment`).
+TensorFlow writes those messages from C++, before it reads any setting, and they would stand in red under a notebook's
+first cell. Errors still appear: Python raises them after the import has ended. What a backend reads from the
+environment has been set by then (:func:`femur_lib._runtime.machine.set_environment`).
 """
 
+import logging
 import os
 import sys
+from collections.abc import Callable
+
+import numpy as np
 
 if "keras" not in sys.modules:
     sys.stderr.flush()
@@ -21,4 +25,29 @@ if "keras" not in sys.modules:
 else:
     import keras
 
-__all__ = ["keras"]
+# Where several networks follow one another TensorFlow warns that it traces their functions again.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+__all__ = ["gradient", "keras"]
+
+
+def gradient(function: Callable, at: np.ndarray) -> np.ndarray:
+    """The gradient of a function that answers with one number, at an array, by the backend in use; float32."""
+    at, name = np.asarray(at, np.float32), keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        return np.asarray(jax.grad(function)(jax.numpy.asarray(at)))
+    if name == "torch":
+        import torch
+
+        x = torch.tensor(at, requires_grad=True)
+        function(x).backward()
+        return x.grad.numpy()
+    import tensorflow as tf
+
+    x = tf.constant(at)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        answer = function(x)
+    return tape.gradient(answer, x).numpy()

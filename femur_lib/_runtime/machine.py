@@ -19,12 +19,15 @@ machine                    network, size                 float32  mixed_bfloat16
 We had no GPU: the choice made there follows from what its tensor cores are built for, not from a table of ours.
 """
 
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import sys
 import warnings
 from pathlib import Path
 
+BACKENDS = ("tensorflow", "jax", "torch")
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _onednn_is_the_users = False
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -36,16 +39,26 @@ LARGEST_COPY = 2**29  # bytes
 def set_environment() -> None:
     """Set what a backend reads from the environment when it starts; a value that the user has set stays.
 
-    TensorFlow is the default backend. Its oneDNN kernels are on by default only where the CPU has certain instructions.
-    On other x86 machines a 3D training step takes several times as long without them
-    (``benchmarks/training_step.py``), so we ask for them; :func:`avoid_onednn_where_it_hangs` takes that back for large
-    2D networks.
+    The backend is TensorFlow where it is installed, else JAX, else PyTorch. TensorFlow's oneDNN kernels are on by
+    default only where the CPU has certain instructions. On other x86 machines a 3D training step takes several times as
+    long without them (``benchmarks/training_step.py``), so we ask for them; :func:`avoid_onednn_where_it_hangs` takes
+    that back for large 2D networks. JAX would take three quarters of a GPU's memory at once; here it takes what it
+    needs.
     """
     global _onednn_is_the_users
     _onednn_is_the_users = ONEDNN in os.environ
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    os.environ.setdefault("KERAS_BACKEND", installed[0] if installed else BACKENDS[0])
     os.environ.setdefault(ONEDNN, "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def backend() -> str:
+    """The Keras backend in use: "tensorflow", "jax" or "torch"."""
+    from femur_lib._runtime.backend import keras
+
+    return keras.backend.backend()
 
 
 def avoid_onednn_where_it_hangs(dimensions: int, features: int, rows: int, columns: int) -> None:
@@ -105,7 +118,19 @@ def choose_precision(precision: str, features: int) -> str:
 
 
 def gpu_capabilities() -> list[tuple[int, int]]:
-    """The compute capability of each GPU that TensorFlow sees; (0, 0) for one that does not tell."""
+    """The compute capability of each GPU that the backend sees; (0, 0) for one that does not tell."""
+    name = backend()
+    if name == "jax":
+        import jax
+
+        told = [
+            str(getattr(device, "compute_capability", "0.0")) for device in jax.devices() if device.platform == "gpu"
+        ]
+        return [(int(major), int(minor)) for major, _, minor in (text.partition(".") for text in told)]
+    if name == "torch":
+        import torch
+
+        return [torch.cuda.get_device_capability(n) for n in range(torch.cuda.device_count())]
     import tensorflow as tf
 
     details = (tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU"))
@@ -121,10 +146,18 @@ def cpu_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def prepare(deterministic: bool = False) -> None:
-    """Let TensorFlow take GPU memory as it needs it, not all at once; if asked, make every run alike to the last bit.
+    """Let the backend take GPU memory as it needs it; if asked, make every run alike to the last bit.
 
-    Determinism holds for the rest of the process. A GPU that TensorFlow already uses keeps the memory it has.
+    Determinism holds for the rest of the process. A GPU that TensorFlow already uses keeps the memory it has. On a CPU
+    JAX is deterministic by itself; on a GPU it reads ``XLA_FLAGS=--xla_gpu_deterministic_ops=true`` when it starts.
     """
+    name = backend()
+    if name == "torch" and deterministic:
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+    if name != "tensorflow":
+        return
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -137,7 +170,16 @@ def prepare(deterministic: bool = False) -> None:
 
 
 def devices() -> list[str]:
-    """Names of the devices that TensorFlow computes on."""
+    """Names of the devices that the backend computes on."""
+    name = backend()
+    if name == "jax":
+        import jax
+
+        return [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()]
+    if name == "torch":
+        import torch
+
+        return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())] or ["cpu"]
     import tensorflow as tf
 
     return [device.name for device in tf.config.list_logical_devices()]
@@ -145,18 +187,14 @@ def devices() -> list[str]:
 
 def versions() -> dict[str, str]:
     """What the numbers of a run depend on besides the data."""
-    import numpy as np
-    import tensorflow as tf
-
     import femur_lib
-    from femur_lib._runtime.backend import keras
 
+    installed = {name: importlib.metadata.version(name) for name in ("keras", "numpy")}
     return {
         "femur_lib": femur_lib.__version__,
         "python": platform.python_version(),
-        "keras": keras.__version__,
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
+        **installed,
+        backend(): __import__(backend()).__version__,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
 
