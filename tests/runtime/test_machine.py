@@ -41,6 +41,19 @@ def test_a_value_that_the_user_has_set_stays():
     assert environment_after_import(**given) == ["0", "0", "jax", "False"]
 
 
+@pytest.mark.parametrize(
+    ("installed", "chosen"),
+    [(("tensorflow", "torch"), "tensorflow"), (("torch", "jax"), "jax"), (("torch",), "torch"), ((), "tensorflow")],
+)
+def test_the_backend_is_the_first_that_is_installed(monkeypatch, installed, chosen):
+    monkeypatch.setattr(machine, "_onednn_is_the_users", False)
+    monkeypatch.setattr(machine.importlib.util, "find_spec", lambda name: name in installed or None)
+    for name in (ONEDNN, "TF_CPP_MIN_LOG_LEVEL", "KERAS_BACKEND", "XLA_PYTHON_CLIENT_PREALLOCATE"):
+        monkeypatch.delenv(name, raising=False)
+    machine.set_environment()
+    assert os.environ["KERAS_BACKEND"] == chosen
+
+
 # --- oneDNN
 
 LARGE = {"dimensions": 2, "features": 64, "rows": 512, "columns": 512}
