@@ -56,19 +56,19 @@ class Architecture:
     def __post_init__(self):
         rates = self.dilation_rates
         if self.dimensions not in (2, 3):
-            raise ValueError(f"dimensions is 2 or 3, got {self.dimensions}")
+            raise ValueError(f"dimensions must be 2 or 3, got {self.dimensions}")
         if self.features < 1 or self.levels < 1:
-            raise ValueError(f"features and levels are at least 1, got {self.features} and {self.levels}")
+            raise ValueError(f"features and levels must be at least 1, got {self.features} and {self.levels}")
         if self.dimensions == 3 and not self.padded:
             raise ValueError("the paper's 3D networks are padded; an unpadded 3D network is not built here")
         if not self.padded and rates != (1,):
             raise ValueError("a dilated centre needs padded convolutions: its branches must have one size")
         if not rates or min(rates) < 1 or len(set(rates)) < len(rates):
-            raise ValueError(f"dilation rates are whole numbers from 1, each once, got {rates}")
+            raise ValueError(f"dilation rates must be different whole numbers of at least 1, got {rates}")
         if not 0 <= self.in_plane_levels <= (self.levels if self.dimensions == 3 else 0):
-            raise ValueError(f"in_plane_levels is 0 to the number of levels, in 3D only, got {self.in_plane_levels}")
+            raise ValueError(f"in_plane_levels must be 0 to the number of levels, 3D only, got {self.in_plane_levels}")
         if self.normalisation not in NORMALISATIONS.values():
-            raise ValueError(f'normalisation is "batch", "group" or None, got {self.normalisation!r}')
+            raise ValueError(f'normalisation must be "batch", "group" or None, got {self.normalisation!r}')
 
     @property
     def channels(self) -> int:
@@ -296,7 +296,7 @@ def cost(architecture: Architecture, size: tuple[int, ...]) -> Cost:
     if len(size) != a.dimensions:
         raise ValueError(f"a size has {a.dimensions} numbers, got {size}")
     if a.padded and any(n % m for n, m in zip(size, a.size_multiple, strict=True)):
-        raise ValueError(f"the size is a multiple of {a.size_multiple}, got {size}")
+        raise ValueError(f"the size must be a multiple of {a.size_multiple}, got {size}")
     if not a.padded:
         [unpadded_geometry(n, a.levels) for n in size]  # raises where nothing would come out
     count = _Count(a, list(size))

@@ -77,7 +77,7 @@ def deform(
 
 
 def change_intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As if by another scanner on another day: gamma, a smooth coil field and contrast change; z-scored again."""
+    """Change gamma, a smooth coil field and contrast, as another scanner on another day would; z-score again."""
     low, high = image.min(), image.max()
     unit = ((image - low) / (high - low)) ** np.exp(rng.uniform(-0.4, 0.4))
     knots = np.exp(rng.normal(0, 0.15, (3, 3, 2)))

@@ -135,7 +135,7 @@ class FailureWatch(keras.callbacks.Callback):
             raise TrainingFailed(
                 f"In {self.empty} epochs no femur voxel was found: the network calls everything background, which is "
                 "mostly right. Raise or lower the learning rate, take a loss that weights the femur (profile: recipe), "
-                "and see whether the masks lie on their images (femur check)."
+                "and check whether the masks fit their images (femur check)."
             )
 
 

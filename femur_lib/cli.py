@@ -23,7 +23,7 @@ Segment the proximal femur in MR images, step by step:
   femur evaluate run hips                              segment and score the scans it was not trained on
   femur report run --out report.html                   a page to look at
   femur study workshop                                 the paper's 18 networks on four folds, and the tables
-  femur predict run scan.nii.gz --out segmented        scans of yours
+  femur predict run scan.nii.gz --out segmented        segment your own scans
   femur quality segmented --out quality.html           which of them to look at first
   femur export run network                             for use elsewhere, without TensorFlow
 
@@ -43,18 +43,23 @@ def parser() -> argparse.ArgumentParser:
         p.set_defaults(verb=name)
         return p
 
-    p = verb("phantom", "Make a cohort of synthetic hips, with an expert's and exact masks.", "No download, no patient: good for trying things; results on them say nothing about patients.\nStopped, even killed, it goes on when started again.")  # fmt: skip
+    p = verb("phantom", "Make a cohort of synthetic hips, with an expert's and exact masks.", "No download, no patient: good for trying things; results on them say nothing about patients.\nIf it is stopped, or even killed, start it again and it goes on.")  # fmt: skip
     p.add_argument("out", type=Path, help="a new folder")
     p.add_argument("--subjects", type=int, default=12, help="how many hips (paper: 86)")
     p.add_argument("--size", default="quick", choices=["quick", "workshop", "paper"], help="96x96x30, 128x128x40 or 512x512x60 voxels")  # fmt: skip
     p.add_argument("--difficulty", default="usual", choices=["easy", "usual", "hard"], help="what makes the task hard, from noise to the expert's errors")  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="the same seed makes the same hips")
-    p.add_argument("--workers", type=int, default=0, help="processes; 0: one a core, or one where the cohort is small")
+    p.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        help="how many processes; 0: one per core, or one in all if the cohort is small",
+    )
 
     imports = verbs.add_parser("import", help="Make a cohort from scans you have.").add_subparsers(
         required=True, metavar="SOURCE"
     )
-    p = verb("import pelvis", "The public pelvis set (CPTAC-UCEC images, pelvic_project masks), one volume a hip.", "data/README.md tells where to get both.", imports)  # fmt: skip
+    p = verb("import pelvis", "The public pelvis set (CPTAC-UCEC images, pelvic_project masks), one volume for each hip.", "data/README.md tells where to get both.", imports)  # fmt: skip
     p.add_argument("source", type=Path, help="the folder that holds data/ and mask/, or caseNN_*.nii.gz")
     p.add_argument("out", type=Path, help="a new folder")
     p = verb("import pairs", "Any folder of images and any of masks, paired by name.", "", imports)
@@ -68,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     p = verb("check", "Read every file of a cohort and say what is there, or what is wrong.")
     p.add_argument("cohort", type=Path)
 
-    p = verb("train", "Train one network on one fold.", "Stopped, even killed, it goes on when started again. RUN appears when it is finished.")  # fmt: skip
+    p = verb("train", "Train one network on one fold.", "If it is stopped, or even killed, start it again and it goes on. RUN appears when it is finished.")  # fmt: skip
     p.add_argument("cohort", type=Path)
     p.add_argument("folder", type=Path, metavar="RUN", help="a new folder for the network and its record")
     p.add_argument(
@@ -84,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     who.add_argument("--all-subjects", action="store_true", help="hold nobody out")
     p.add_argument("--epochs", type=int, help="instead of the profile's")
 
-    p = verb("search", "Look for a learning rate and a number of maps, on scans that will not be scored.", "Stopped, even killed, it goes on when started again.")  # fmt: skip
+    p = verb("search", "Look for a learning rate and a number of maps, on scans that will not be scored.", "If it is stopped, or even killed, start it again and it goes on.")  # fmt: skip
     p.add_argument("cohort", type=Path)
     p.add_argument("folder", type=Path, metavar="SEARCH", help="a folder for the search and its runs")
     p.add_argument("--network", "--experiment", dest="network", required=True, help="the network whose F is searched")
@@ -98,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
     p.add_argument("cohort", type=Path)
 
-    p = verb("study", "Train every network of a profile on every fold, then make the tables.", "Stopped, even killed, it goes on when started again. workflow/README.md tells of clusters, several GPUs and the cost.")  # fmt: skip
+    p = verb("study", "Train every network of a profile on every fold, then make the tables.", "If it is stopped, or even killed, start it again and it goes on. workflow/README.md tells of clusters, several GPUs and the cost.")  # fmt: skip
     p.add_argument("profile", help="a name in profiles/, or a YAML file")
     p.add_argument("cohort", nargs="?", default="", help="default: synthetic hips, made beside the runs")
     p.add_argument("--runs", default="", help="the folder for all runs; default: runs/PROFILE in the checkout")

@@ -110,7 +110,7 @@ def read_cohort(root: str | os.PathLike) -> Cohort:
 
     Raises:
         DataError: the table is missing, lacks a column, is empty, names a subject twice, gives one patient two
-            groups, an unknown side, or names a subject whose image or mask is missing.
+            groups, has an unknown side, or names a subject whose image or mask is missing.
     """
     root = Path(root)
     path = root / "participants.tsv"

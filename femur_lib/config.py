@@ -158,7 +158,7 @@ class Profile(BaseModel):
             return given
         base = given.get("base", "paper")
         if base not in RECIPES:
-            raise ValueError(f"recipe is one of {', '.join(RECIPES)}, got {base!r}")
+            raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {base!r}")
         return Recipe(**RECIPES[base].model_dump() | given)
 
     def grid(self, dimensions: int) -> Grid:

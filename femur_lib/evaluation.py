@@ -1,4 +1,4 @@
-"""Evaluate finished runs on the scans they were not trained on, and ask what their choices owe to those very scans.
+"""Evaluate finished runs on the scans they were not trained on, and ask how much their choices gain from those scans.
 
 ``predict_files`` turns scans into files beside one another: probability, mask and a picture, on each scan's own grid.
 ``score`` compares a mask with the truth (Evaluation, Eqs. 2 to 7). ``evaluate`` does both for a whole cohort: a run's
@@ -182,7 +182,7 @@ class Evaluation:
 
 
 def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -> Evaluation:
-    """Segment and score every scan of a cohort that a run was not trained on; or find what an earlier call wrote.
+    """Segment and score every scan of a cohort that a run was not trained on; or return what an earlier call wrote.
 
     It takes the memory of one scan, however many there are.
 
@@ -262,7 +262,7 @@ def choices(runs: Sequence[str | os.PathLike]) -> pd.DataFrame:
     fold_numbers = [record["fold"] for record in records]
     if len(set(fold_numbers)) < max(2, len(folders)) or len({r["network"] for r in records}) > 1:
         given = ", ".join(f"{r['network']} fold {r['fold']}" for r in records)
-        raise DataError(f"The runs given are {given}; one network with each fold once was expected.", "Choose others.")
+        raise DataError(f"The runs given are {given}; one network, with no fold twice, was expected.", "Choose others.")
     curves = [read_evaluation(folder).curves for folder in folders]
     fold_of = {name: fold for fold, found in zip(fold_numbers, curves, strict=True) for name in found}
     by_others = thresholds_without({name: h for found in curves for name, h in found.items()}, fold_of)

@@ -57,7 +57,7 @@ class Segmenter:
     """A trained network with everything around it that turns a scan into a mask.
 
     Attributes:
-        model: of an unpadded network, built for the input size that ``patches`` asks for.
+        model: the network; an unpadded one is built for the input size that ``patches`` asks for.
         architecture: what it is.
         grid: how it sees a scan.
         threshold: voxels with a higher probability are femur.
@@ -252,7 +252,7 @@ def largest_component(mask: np.ndarray, connectivity: int = 26) -> np.ndarray:
         A boolean mask, empty if ``mask`` is. Of components of equal size the first in array order is kept.
     """
     if connectivity not in CONNECTIVITIES:
-        raise ValueError(f"connectivity is 6, 18 or 26, got {connectivity}")
+        raise ValueError(f"connectivity must be 6, 18 or 26, got {connectivity}")
     neighbours = ndimage.generate_binary_structure(3, CONNECTIVITIES[connectivity])
     labels, count = ndimage.label(mask, neighbours)
     if count == 0:
@@ -287,7 +287,7 @@ def scans_by_name(images: Sequence[str | os.PathLike]) -> dict[str, Path]:
     for image in map(Path, images):
         name = image.name.removesuffix(".gz").removesuffix(".nii")
         if name in scans:
-            raise DataError(f"{image} and {scans[name]} have one name; each scan needs its own.", "Rename one of them.")
+            raise DataError(f"{image} and {scans[name]} share a name; each scan needs its own.", "Rename one of them.")
         scans[name] = image
     return scans
 

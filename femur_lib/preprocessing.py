@@ -92,7 +92,7 @@ def z_score(array: np.ndarray) -> np.ndarray:
     """
     array = np.asarray(array, np.float32)
     if array.min() == array.max():
-        raise DataError("The slices that the network would see have one value in every voxel.", "Check the scan.")
+        raise DataError("The slices that the network would see have the same value in every voxel.", "Check the scan.")
     return (array - array.mean()) / array.std()
 
 

@@ -70,7 +70,7 @@ def refuse_damaged(folder: Path) -> None:
     """Raise a DataError if a finished run is not as it was written. Runs older than the checksums pass."""
     damage = find_damage(folder, "run.json")
     if damage:
-        raise DataError(f"{folder}: {damage}; a run as it was finished was expected.", "Move it away, and train again.")
+        raise DataError(f"{folder}: {damage}; an unchanged run was expected.", "Move it away, and train again.")
 
 
 def kept_epoch(folder: str | os.PathLike) -> int:
@@ -135,7 +135,7 @@ def compare(folder: Path, old: dict, new: dict) -> None:
 def _comparable(record: dict) -> dict:
     """A record whose profile has every setting that a training depends on.
 
-    A setting that is younger than the run had its default's effect then. Which other networks a profile lists does not
+    A setting newer than the run counts as having had its default value. Which other networks a profile lists does not
     matter.
     """
     record = in_todays_words(record)

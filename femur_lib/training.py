@@ -1,7 +1,7 @@
 """Train one network on one fold: fit, stop, keep, resume (Methods; Model selection).
 
 The paper: Adam, batches of one, horizontal flips, and early stopping on the validation scans after 30 exempt epochs. A
-training works in ``RUN.partial`` and takes its name when it is finished. Started again after being stopped, even
+training works in ``RUN.partial``, renamed to ``RUN`` when it is finished. Started again after being stopped, even
 killed, it goes on with the last whole epoch and ends as if nothing had happened.
 """
 
@@ -50,7 +50,7 @@ def train(
     epochs: int | None = None,
     progress: Progress = print,
 ) -> Path:
-    """Train one run, go on with it, or simply find it.
+    """Train one run, go on with it, or return it if it is finished.
 
     Args:
         cohort: where the scans are.

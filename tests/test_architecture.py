@@ -71,7 +71,11 @@ def test_the_name_of_a_network_that_cannot_be_built_is_refused(name):
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"dimensions": 1}, "2 or 3"), ({"dilation_rates": ()}, "each once"), ({"normalisation": "layer"}, "'layer'")],
+    [
+        ({"dimensions": 1}, "2 or 3"),
+        ({"dilation_rates": ()}, "different whole numbers"),
+        ({"normalisation": "layer"}, "'layer'"),
+    ],
 )
 def test_an_architecture_out_of_range_is_refused(change, says):
     with pytest.raises(ValueError, match=says):
@@ -95,7 +99,7 @@ def test_a_divisor_makes_every_network_smaller_down_to_one_map():
 
 def test_where_the_centre_counts_as_a_level_there_is_one_pooling_less():
     assert parse_network("3d-f32-l4", centre_counts_as_level=True).levels == 3
-    with pytest.raises(DataError, match="levels are at least 1"):
+    with pytest.raises(DataError, match="levels must be at least 1"):
         parse_network("3d-f32-l1", centre_counts_as_level=True)
 
 

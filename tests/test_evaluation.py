@@ -253,5 +253,5 @@ def test_youdens_index_accepts_false_positives_where_background_is_plentiful(tmp
 def test_choices_need_one_network_and_each_fold_once(three_folds, tmp_path):
     other = made_up_run(tmp_path / "other", 1, [0.1], {"x": histogram_of([1, 0], [0.9, 0.1])}, "3d-f4-l2")
     for runs in (three_folds[:1], [three_folds[0]] * 2, [three_folds[0], other]):
-        with pytest.raises(DataError, match="one network with each fold once was expected"):
+        with pytest.raises(DataError, match="one network, with no fold twice, was expected"):
             choices(runs)

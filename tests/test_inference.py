@@ -218,7 +218,7 @@ def test_a_scan_must_have_pixels_about_as_large_as_those_of_the_training(trained
 def test_scans_are_named_after_their_files_and_no_two_alike(tmp_path):
     a, b = tmp_path / "a" / "hip.nii.gz", tmp_path / "b.nii"
     assert scans_by_name([a, b]) == {"hip": a, "b": b}
-    with pytest.raises(DataError, match=r"hip\.nii\.gz have one name"):
+    with pytest.raises(DataError, match=r"hip\.nii\.gz share a name"):
         scans_by_name([a, tmp_path / "b" / "hip.nii"])
 
 

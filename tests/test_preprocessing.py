@@ -98,7 +98,7 @@ def test_z_score_subtracts_the_mean_and_divides_by_the_standard_deviation(shape,
 def test_one_value_in_every_voxel_cannot_be_scored():
     stack = np.zeros((4, 4, 6), np.float32)
     stack[..., 0] = 9  # a slice that the grid leaves out
-    with pytest.raises(DataError, match="one value in every voxel"):
+    with pytest.raises(DataError, match="the same value in every voxel"):
         to_grid(stack, Grid(4, 4, 4))
 
 

@@ -49,7 +49,7 @@ def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
 def find_damage(folder: Path, record: str) -> str:
     """Verify the checksums that a record keeps: what is wrong with it or its files, in a few words, or "".
 
-    ``record`` is the name of a JSON file in ``folder``. One that keeps no checksums vouches for itself alone.
+    ``record`` is the name of a JSON file in ``folder``. If it keeps no checksums, only the record itself is checked.
     """
     if not (folder / record).is_file():
         return f"{record} is missing"

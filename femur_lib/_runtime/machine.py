@@ -103,7 +103,7 @@ def choose_precision(precision: str, features: int) -> str:
         ValueError: no such precision.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision != "auto":
         return precision
     capabilities = gpu_capabilities()

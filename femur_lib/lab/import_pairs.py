@@ -65,7 +65,7 @@ def import_pairs(
 
 
 def match(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
-    """Pair files by their names: a mask belongs to the image with whose name its own begins, the longest such name.
+    """Pair files by their names: a mask belongs to the image whose name its own starts with (the longest that fits).
 
     ``case01.nii.gz`` goes with ``case01.nii.gz``, ``case01_mask.nii.gz`` or ``case01-label.nii.gz``. An image's name
     may end in ``_image``, in ``_T1w`` or in nnU-Net's ``_0000``; these endings do not count.

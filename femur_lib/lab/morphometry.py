@@ -202,7 +202,7 @@ def marrow_brightness(image: Volume, mask: Volume) -> np.ndarray:
     """The grey level that marrow with little bone would have at every voxel, an array of the image's shape.
 
     Surface coils receive less from the depth of the body, so one grey level for all voxels would be wrong. We fit a
-    plane to the logarithm of the mask's inner voxels, and five times more to those that lie above the plane before: the
+    plane to the logarithm of the mask's inner voxels, and then, five times, to those above the last plane: the
     bright ones are marrow.
     """
     inner = ndimage.binary_erosion(mask.array) & (image.array > 0)

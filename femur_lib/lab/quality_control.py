@@ -232,7 +232,7 @@ def _judged(row: dict, compared: list[dict], rest: list[dict]) -> dict:
         reasons.append(f"{row['components']} pieces, {row['outside_largest']:.1%} of the mask outside the largest")
     for column, words, too_much in (
         ("disagreement", "other predictions of this scan differ: Dice {0:.3f} with them on average", 0.1),
-        ("uncertain", "the network is unsure of {1:.0%} as many voxels as it marked", 1.0),
+        ("uncertain", "the network's unsure voxels are {1:.0%} of the number it marked", 1.0),
     ):
         others = [r[column] for r in rest if not np.isnan(r[column])]
         median = float(np.median(others)) if others else float("nan")

@@ -1,6 +1,6 @@
 """A study: every network of a profile on every fold, then the paper's tables.
 
-Snakemake does the work, as ``workflow/Snakefile`` tells it: it decides what runs when, goes on where a training fails,
+Snakemake does the work, as ``workflow/Snakefile`` says: it decides what runs when, carries on when a training fails,
 and knows which files are half-written. This module knows what a study consists of, what of it is done and how long that
 took, and which runs are no longer as they were written.
 """
@@ -140,7 +140,7 @@ def describe(study: Plan) -> str:
         states = ", ".join(f"fold {job.fold} {job.state}" for job in open_ones)
         lines.append(f"  {network:<22} {each:<18} {states or 'finished'}")
     took = f", which took {duration(sum(done))}" if done else ""
-    how_long = f"about {duration(seconds_left)}" if done else "how long is known once the first is finished"
+    how_long = f"about {duration(seconds_left)}" if done else "the time will be known once the first is finished"
     to_do = f"{left} to do, {how_long}" if left else "nothing left to train"
     return "\n".join([*lines, f"{len(done)} finished{took}; {to_do}"])
 
@@ -197,7 +197,7 @@ def run_study(
         cores: how many cores of this machine to use; 0 takes all.
         gpus: how many GPUs of this machine to use, one a training; None takes all. On a cluster, 0 asks for none.
         threads: how many cores each training gets; 0 shares them out among the GPUs, or gives one training all (on a
-            cluster: 8). Small networks use two cores better as two trainings at once than together.
+            cluster: 8). Small networks use two cores better as two trainings at once than as one.
         more: further arguments for Snakemake, such as those that name a cluster.
         progress: gets what is done and left, and what was damaged; Snakemake itself writes to the terminal.
 
@@ -211,7 +211,7 @@ def run_study(
     if not snakefile.is_file():
         raise DataError(f"{snakefile} is missing; a study needs a checkout of the course.", "Install from a clone.")
     if importlib.util.find_spec("snakemake") is None:
-        raise DataError("Snakemake is not installed; a study needs it.", "Install the extra study, see README.md.")
+        raise DataError("Snakemake is not installed; a study needs it.", "Install the 'study' extra; see README.md.")
     options, environment = share_out(cores, gpus, threads, more)
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(study.folder),

@@ -134,7 +134,7 @@ def test_an_unsure_network_is_noticed(folder):
     write(folder, "unsure", femur(), np.where(femur(), 0.6, 0.01))
     row = quality(folder).iloc[0]
     assert (row["name"], row.uncertain) == ("unsure", 1.0)
-    assert "unsure of 100% as many voxels as it marked (the other scans': 0%)" in row.reasons
+    assert "unsure voxels are 100% of the number it marked (the other scans': 0%)" in row.reasons
     assert unsure(np.array([0.1, 0.1001, 0.5, 0.9])).tolist() == [False, True, True, False]
 
 

@@ -190,7 +190,7 @@ def test_how_long_it_takes_is_the_sum_of_what_is_left(half_done):
     expected = sum(expected_seconds(job.network, job.work, hours.jobs) for job in left)
     assert describe(hours).endswith(f"1 finished, which took 2 h 00 min; 3 to do, about {duration(expected)}")
     nothing = replace(study, jobs=tuple(replace(job, state="to do", seconds=None) for job in study.jobs))
-    assert describe(nothing).endswith("0 finished; 4 to do, how long is known once the first is finished")
+    assert describe(nothing).endswith("0 finished; 4 to do, the time will be known once the first is finished")
     done = replace(study, jobs=tuple(replace(job, state="finished", seconds=30.0) for job in study.jobs))
     assert describe(done).endswith("4 finished, which took 2 min; nothing left to train")
     assert [duration(s) for s in (48, 720, 12_000)] == ["48 s", "12 min", "3 h 20 min"]

@@ -139,7 +139,7 @@ def test_auto_goes_by_the_device_and_the_size_of_the_network(monkeypatch, gpus, 
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision is one of auto, float32"):
+    with pytest.raises(ValueError, match="precision must be one of auto, float32"):
         choose_precision("float64", 32)
 
 
