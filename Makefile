@@ -6,6 +6,9 @@
 # make documents  fill the numbers of results/ into README.md and PAPER.md (documents/)
 # make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept
 # make lab    set up, write the exercises, open JupyterLab
+# make gpu    on a CUDA machine that has Keras with JAX: parity, speed beside the paper's and PyTorch's, and its best
+#             network at its size; MINUTES=8 (benchmarks/README.md). PYTHON=its interpreter, here not make's environment
+# make gpu-rehearsal  the same once at a fraction of the size, on any CPU
 # make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort
 # Windows, or no make: README.md names the same commands one by one.
@@ -21,7 +24,7 @@ PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test unit measure slow oracles documents exercises lab slides lock clean
+.PHONY: setup run test unit measure slow oracles gpu gpu-rehearsal documents exercises lab slides lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -77,6 +80,12 @@ oracles: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 monai==1.6.1 medpy==0.5.2 \
 	  surface-distance==0.1
 	$(BIN)/pytest tests/test_unet_parity.py tests/metrics/test_oracles.py
+
+gpu:
+	PYTHON="$(PYTHON)" bash benchmarks/gpu.sh --minutes $(or $(MINUTES),8)
+
+gpu-rehearsal:
+	PYTHON="$(PYTHON)" bash benchmarks/gpu.sh --rehearse --minutes $(or $(MINUTES),10)
 
 documents: $(READY)
 	$(BIN)/python documents/render.py
