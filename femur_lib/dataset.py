@@ -21,8 +21,6 @@ from femur_lib.losses import border_weights
 from femur_lib.preprocessing import Grid, mask_to_grid, pad_to_multiple, three_slices, to_grid
 from femur_lib.volumes import to_stack
 
-WORKERS = 2  # threads that prepare batches
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -63,8 +61,8 @@ def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarra
 class HipDataset(keras.utils.PyDataset):
     """The batches of one epoch, for any backend. Set ``epoch`` before each epoch begins (a Keras callback does).
 
-    Threads prepare the next batches while the network works. A batch is computed from its number, so nothing is carried
-    over from one epoch to the next.
+    A batch is computed from its number, so nothing is carried over from one epoch to the next. TensorFlow prepares the
+    next ones while the network works.
 
     Args:
         samples: what to learn from.
@@ -86,7 +84,7 @@ class HipDataset(keras.utils.PyDataset):
         border_weights: bool = False,
         passes: int = 1,
     ):
-        super().__init__(workers=WORKERS, max_queue_size=2 * WORKERS)
+        super().__init__(workers=1)  # more would prepare batches of an epoch before it is told which one it is
         self.samples, self.architecture, self.batch_size = list(samples), architecture, batch_size
         self.augmentation, self.seed, self.border_weights, self.epoch = augmentation, seed, border_weights, 0
         if architecture.dimensions == 2:

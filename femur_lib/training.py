@@ -182,6 +182,7 @@ def fit(
             on_epoch_end=lambda epoch, logs: write_json(watch_file, before + time.monotonic() - started)
         )
     )
+    batches.epoch = done  # JAX and PyTorch look at a batch before the first epoch begins
     held_out = HipDataset(validation, s.architecture, s.batch_size, border_weights=border) if validation else None
     model.fit(
         batches,

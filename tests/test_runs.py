@@ -5,11 +5,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from conftest import tiny_hip, write_nifti
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import write_json
+from femur_lib.cohort import image_path, mask_path, read_cohort
 from femur_lib.config import Profile, home
 from femur_lib.runs import (
     claim,
@@ -131,10 +134,14 @@ def test_an_unfinished_training_is_claimed_for_its_own_settings_only(tmp_path):
     assert precision_begun_in(tmp_path / "another") == ""
 
 
-def test_the_hash_of_the_data_is_that_of_the_scans_and_of_no_other(tiny_cohort):
-    names = [s.id for s in tiny_cohort.subjects]
-    assert data_hash(tiny_cohort, names) == data_hash(tiny_cohort, names)
-    assert len({data_hash(tiny_cohort, some) for some in (names, names[:-1], names[::-1])}) == 3
+def test_the_hash_of_the_data_is_that_of_these_scans_and_masks_and_of_no_others(cohort_copy):
+    cohort, names = read_cohort(cohort_copy), ["sub-02R", "sub-03L"]
+    hashes = [data_hash(cohort, some) for some in (names, names[:1], names[::-1])]
+    for change, other in ((image_path, tiny_hip(9)[0].array), (mask_path, tiny_hip(9)[1].astype(np.uint8))):
+        write_nifti(change(cohort_copy, "sub-03L"), other, tiny_hip(9)[0].affine)
+        hashes.append(data_hash(cohort, names))
+    assert len(set(hashes)) == len(hashes)
+    assert data_hash(cohort, names) == hashes[-1]
 
 
 # --- which epoch
