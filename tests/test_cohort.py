@@ -292,7 +292,7 @@ def test_folds_depend_on_the_seed_and_not_on_the_order_of_the_table():
     assert [set(f.validation) for f in folds(THE_PAPERS)] == [set(f.validation) for f in folds(backwards)]
 
 
-def test_a_group_smaller_than_the_number_of_folds_is_no_hindrance():
+def test_a_group_smaller_than_the_number_of_folds_is_pooled_with_others():
     cohort = cohort_on_paper({f"p{i}": "rare" if i < 2 else "common" for i in range(20)})
     assert [len(f.validation) for f in folds(cohort)] == [5, 5, 5, 5]
 

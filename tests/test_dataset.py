@@ -161,8 +161,10 @@ def test_a_batch_depends_on_seed_epoch_and_number_and_not_on_those_made_before(a
 
 
 @pytest.mark.parametrize("change", [{"epoch": 1}, {"seed": 1}])
-def test_another_epoch_or_seed_has_another_order(change):
+def test_another_epoch_or_seed_has_another_order_and_changes_a_scan_in_another_way(change):
     assert numbers(epoch_of(dataset_of(FLAT))) != numbers(epoch_of(dataset_of(FLAT, **change)))
+    alone = samples(1)
+    assert not equal(*(epoch_of(dataset_of(SOLID, "ours", of=alone, **c)) for c in ({}, change)))
 
 
 def test_validation_is_in_order_and_the_same_in_every_epoch():

@@ -249,7 +249,7 @@ def test_connectivity_says_whether_edges_and_corners_touch(connectivity, kept):
     share=st.sampled_from([0, 0.03, 0.1, 0.2, 1]),
     seed=st.integers(0, 99),
 )
-def test_one_piece_is_kept_whole_and_none_is_larger_nor_of_equal_size_and_earlier(shape, share, seed):
+def test_the_largest_piece_is_kept_whole_and_of_equal_ones_the_first(shape, share, seed):
     mask = np.random.default_rng(seed).random(shape) < share
     kept = largest_component(mask)
     assert kept.dtype == bool

@@ -146,6 +146,7 @@ def test_dice_at_a_threshold_is_that_of_the_mask(threshold):
     rng = np.random.default_rng(1)
     truth, p = rng.random(500) < 0.4, rng.random(500).astype(np.float32)
     p[:50] = np.float32(threshold)  # not higher, so not femur
+    p[50:90] = np.nextafter(np.float32(threshold), np.float32(2))
     assert histogram_of((truth, p)).dice_at(threshold) == pytest.approx(overlap(truth, p > threshold)["dice"])
 
 

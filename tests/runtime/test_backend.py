@@ -1,5 +1,6 @@
 """Keras is imported in one place, where its backend's start-up messages do not reach the reader."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ def in_fresh_process(code: str, **environment: str) -> subprocess.CompletedProce
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 def test_tensorflow_talks_and_our_import_of_it_does_not():
     assert in_fresh_process("import tensorflow", TF_CPP_MIN_LOG_LEVEL="0").stderr
     quiet = in_fresh_process("import femur_lib.unet, sys; assert 'tensorflow' in sys.modules")
