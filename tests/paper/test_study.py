@@ -296,9 +296,9 @@ def test_asked_to_end_it_ends_what_it_started(copied, tmp_path, ignored, interru
     study, snakemake = started(tmp_path, *copied, ignored, interrupts)
     ours = psutil.Process(study.pid).children(recursive=True)
     study.terminate()
-    assert "KeyboardInterrupt" in study.communicate(timeout=40)[1]
+    assert "KeyboardInterrupt" in study.communicate(timeout=90)[1]
     assert snakemake in [process.pid for process in ours]
-    assert psutil.wait_procs(ours, timeout=5)[1] == []
+    assert psutil.wait_procs(ours, timeout=20)[1] == []
 
 
 def test_a_second_study_in_the_same_folder_is_refused_even_when_only_snakemake_is_left_of_the_first(copied, tmp_path):
@@ -310,9 +310,10 @@ def test_a_second_study_in_the_same_folder_is_refused_even_when_only_snakemake_i
     study.wait()
     with pytest.raises(DataError, match=refusal):
         run_study(copied[0], runs=copied[1])
-    for process in (*(left := psutil.Process(snakemake)).children(), left):
+    left = [*psutil.Process(snakemake).children(recursive=True), psutil.Process(snakemake)]
+    for process in left:
         process.kill()
-    time.sleep(0.2)
+    psutil.wait_procs(left, timeout=20)
     run_study(copied[0], runs=copied[1], more=["--version"])
 
 
