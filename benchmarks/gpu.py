@@ -121,7 +121,7 @@ def card(rehearse: bool) -> dict:
 
 
 def machine_part(folder: Path, a: argparse.Namespace, end: float) -> None:
-    """machine.json: the machine, its best rates, and parity between CPU and GPU, which may last until ``end``."""
+    """machine.json: the machine, its best rates, and until ``end`` parity between CPU and GPU."""
     known = facts(folder) or card(a.rehearse)
     precisions = ["float32"] if a.rehearse else [*PRECISIONS, "float32 without TF32"]
     request = {"do": "parity", "file": str(a.runs / "parity.npz"), "precisions": precisions}
@@ -163,12 +163,12 @@ def efficiency_part(folder: Path, a: argparse.Namespace, end: float) -> None:
     if not find_spec("torch"):
         waiting = [m for m in waiting if m["do"] == "ours"]
         leave_out(folder, "efficiency: PyTorch is not installed")
-    longest: dict[str, float] = {}  # of each kind so far, by which to tell whether another one fits
+    latest: dict[str, float] = {}  # seconds of the last one of each kind, by which to tell whether another one fits
     ready: dict[int, subprocess.Popen] = {}
     for number, request in enumerate(waiting):
         name = ", ".join(request[k] for k in KEY)
         before = time.monotonic()
-        if before + longest.get(request["do"], a.guess) > end:
+        if before + latest.get(request["do"], a.guess) > end:
             leave_out(folder, f"efficiency: {name}: no time left")
             continue
         process = ready.pop(number, None) or begin(complete(request, a))
@@ -180,7 +180,7 @@ def efficiency_part(folder: Path, a: argparse.Namespace, end: float) -> None:
             leave_out(folder, f"efficiency: {name}: {error}")
             continue
         finally:
-            longest[request["do"]] = max(longest.get(request["do"], 0), time.monotonic() - before)
+            latest[request["do"]] = time.monotonic() - before
         renew(folder, "efficiency.csv", pd.DataFrame([row]), KEY)
         pack(folder)
         print(f"{name}: {row['step_s']:.4g} s a step, {row['share_of_best']:.0%} of the best rate", flush=True)

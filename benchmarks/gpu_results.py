@@ -121,5 +121,5 @@ def report(folder: Path) -> None:
         print(efficiency.drop(columns="first_step_s").to_string(index=False, na_rep=""))
     if len(scores):
         print(scores.dropna(subset=["DSC ↑ ours"]).set_index("network").filter(like="ours").to_string())
-    left_out = (folder / LEFT_OUT).read_text().splitlines()
-    print(f"{folder}: {f'{len(left_out)} things were left out, see {LEFT_OUT}' if left_out else 'all is there'}")
+    left_out = len((folder / LEFT_OUT).read_text().splitlines())
+    print(f"{folder}: {f'left out: {left_out}, see {LEFT_OUT}' if left_out else 'all is there'}")

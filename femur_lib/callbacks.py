@@ -140,7 +140,7 @@ class FailureWatch(keras.callbacks.Callback):
 
 
 def tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
-    """Keras's TensorBoard callback, where that is installed."""
-    if importlib.util.find_spec("tensorboard") is None:
+    """Keras's TensorBoard callback, where that is installed, and TensorFlow, with which the callback writes."""
+    if not all(map(importlib.util.find_spec, ("tensorboard", "tensorflow"))):
         return []
     return [keras.callbacks.TensorBoard(folder, write_graph=False)]

@@ -145,8 +145,9 @@ def test_the_line_of_an_epoch_tells_the_time_left():
 
 
 def test_tensorboard_is_used_only_where_it_is_installed(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert tensorboard(tmp_path) == []
+    for missing in ("tensorboard", "tensorflow"):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, missing=missing: name != missing or None)
+        assert tensorboard(tmp_path) == []
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     (callback,) = tensorboard(tmp_path)
     assert callback.log_dir == str(tmp_path)
