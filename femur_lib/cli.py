@@ -226,10 +226,12 @@ def _train(a) -> None:
 
 def _search(a) -> None:
     from femur_lib.cohort import read_cohort
-    from femur_lib.config import load_profile
-    from femur_lib.lab.search import search
+    from femur_lib.config import load_profile, prepare_backend
 
     cohort, profile = read_cohort(a.cohort), load_profile(a.profile)
+    prepare_backend(profile, a.network, max(a.features))
+    from femur_lib.lab.search import search
+
     table = search(
         cohort, a.folder, a.network, profile, a.fold, a.trials, tuple(a.features), tuple(a.rates), _say
     )  # fmt: skip

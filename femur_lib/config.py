@@ -35,7 +35,16 @@ from pydantic import (
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.machine import avoid_onednn_where_it_hangs, choose_precision
-from femur_lib.architecture import PAPER_NETWORKS, Architecture, Cost, cost, input_size, parse_network, seed_of
+from femur_lib.architecture import (
+    PAPER_NETWORKS,
+    Architecture,
+    Cost,
+    cost,
+    input_size,
+    parse_network,
+    seed_of,
+    with_features,
+)
 from femur_lib.preprocessing import Grid, padded_size
 
 Loss = Literal["weighted-cross-entropy", "border-weighted", "cross-entropy", "dice-cross-entropy"]
@@ -245,9 +254,12 @@ def resolve(profile: Profile, network: str, precision: str = "") -> Settings:
     )
 
 
-def prepare_backend(profile: Profile, network: str) -> None:
-    """Set what a backend reads once, when it starts; to be called before Keras is imported where that is possible."""
-    architecture = profile.architecture(network)
+def prepare_backend(profile: Profile, network: str, features: int = 0) -> None:
+    """Set what a backend reads once, when it starts; to be called before Keras is imported where that is possible.
+
+    ``features``: the largest F of a search, instead of the network's own.
+    """
+    architecture = profile.architecture(with_features(network, features) if features else network)
     grid = profile.grid(architecture.dimensions)
     avoid_onednn_where_it_hangs(architecture.dimensions, architecture.features, grid.rows, grid.columns)
 

@@ -203,3 +203,17 @@ def test_no_patient_text_reaches_what_is_written(tmp_path):
         for name in files:
             raw = open(os.path.join(folder, name), "rb").read()  # noqa: PTH118, PTH123, SIM115
             assert b"DOE" not in (gzip.decompress(raw) if name.endswith(".gz") else raw)
+
+
+def test_a_search_prepares_the_backend_for_its_largest_network_before_it_starts(tiny_cohort, tmp_path):
+    code = f"""
+import sys
+from femur_lib import cli, config
+def prepared(profile, network, features):
+    print(features, "tensorflow" in sys.modules)
+    raise SystemExit
+config.prepare_backend = prepared
+cli.main(["search", {str(tiny_cohort.root)!r}, "s", "--network", "2d-f8-l2", "--features", "8", "64", "16"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.split() == ["64", "False"], done.stderr

@@ -14,7 +14,7 @@ from conftest import affine_of, world, write_nifti
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import checksums, write_json
 from femur_lib.architecture import Architecture
-from femur_lib.cohort import Cohort
+from femur_lib.cohort import Cohort, read_cohort, read_subject
 from femur_lib.evaluation import (
     FILES,
     SEAL,
@@ -30,7 +30,8 @@ from femur_lib.evaluation import (
 from femur_lib.inference import Segmenter
 from femur_lib.metrics.curves import ProbabilityHistogram, write_histograms
 from femur_lib.preprocessing import Grid
-from femur_lib.runs import load_run
+from femur_lib.runs import Run, load_run
+from femur_lib.volumes import write_volume
 
 
 class Bright:
@@ -155,13 +156,24 @@ def test_an_evaluated_run_holds_the_scores_of_all_scans_that_it_was_not_trained_
     folder, found = evaluated
     record = json.loads((folder / "run.json").read_text())
     assert set(found.scores.participant_id) == set(found.curves) == set(record["validation"])
-    # Scores are those of masks as the run makes them: a 2D network keeps the largest component.
-    kept = found.components[found.components.largest_component].drop(columns="largest_component")
-    pd.testing.assert_frame_equal(kept.reset_index(drop=True), found.scores, check_exact=False)
-    # Without that, the curves know the Dice at the run's threshold.
+    # Without the largest component's choice, the curves know the Dice at the run's threshold.
     plain = found.components[~found.components.largest_component].set_index("participant_id").dice
     for name, histogram in found.curves.items():
         assert histogram.dice_at(load_run(folder).segmenter.threshold) == pytest.approx(plain[name], abs=1e-9)
+
+
+@pytest.mark.parametrize("largest_component", [False, True])
+def test_scores_are_those_of_masks_as_the_run_makes_them(cohort_copy, tmp_path, largest_component):
+    cohort = read_cohort(cohort_copy)
+    image, _ = read_subject(cohort["sub-03L"])
+    image.array[0, 0, 0] = 300  # a speck as bright as the femur
+    write_volume(cohort["sub-03L"].image, image.array, image.affine)
+    made = replace(BRIGHT, grid=Grid(24, 24, 8), grid_spacing_mm=(2, 2, 5), largest_component=largest_component)
+    others = [s.id for s in cohort.subjects if s.id != "sub-03L"]
+    (tmp_path / "run").mkdir()
+    found = evaluate(cohort, Run(tmp_path / "run", {"training": others}, made))
+    assert (found.scores.dice.item() == 1) == largest_component
+    assert (found.components.set_index("largest_component").dice == 1).to_dict() == {False: False, True: True}
 
 
 def test_an_evaluated_run_is_not_evaluated_again(evaluated, tiny_cohort, monkeypatch):
