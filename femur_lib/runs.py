@@ -120,7 +120,7 @@ def claim(work: Path, settings: dict) -> None:
 
 def compare(folder: Path, old: dict, new: dict) -> None:
     """Raise a DataError if a folder's record differs from what is wanted of it."""
-    old, new = _comparable(old), _comparable(new)
+    old, new = _comparable(in_todays_words(old)), _comparable(new)
     for key, value in new.items():
         if old.get(key) != value:
             what = key
@@ -138,7 +138,6 @@ def _comparable(record: dict) -> dict:
     A setting newer than the run counts as having had its default value. Which other networks a profile lists does not
     matter.
     """
-    record = in_todays_words(record)
     try:
         settings = Profile(**record["profile"]).model_dump(mode="json", exclude={"networks", "study", "study_folds"})
     except (KeyError, TypeError, ValidationError):

@@ -47,8 +47,8 @@ def set_environment() -> None:
     """
     global _onednn_is_the_users
     _onednn_is_the_users = ONEDNN in os.environ
-    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
-    os.environ.setdefault("KERAS_BACKEND", installed[0] if installed else BACKENDS[0])
+    if "KERAS_BACKEND" not in os.environ:
+        os.environ["KERAS_BACKEND"] = next((name for name in BACKENDS if importlib.util.find_spec(name)), BACKENDS[0])
     os.environ.setdefault(ONEDNN, "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -1,7 +1,7 @@
 """What the notebooks begin with: their cohort and their runs, found from any folder."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from femur_lib._runtime.files import atomic_write, find_damage, write_csv
+from femur_lib._runtime.words import Progress
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.config import Profile, home, load_profile, run_name
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:  # a study looks here often, and needs neither pictures nor ne
 
     from femur_lib.evaluation import Evaluation
     from femur_lib.runs import Run
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,10 @@ def workspace(
     settings = load_profile(profile)
     runs = Path(runs) if runs else home() / "runs" / settings.profile
     folder = Path(cohort) if cohort else runs / "cohort"
-    if not cohort and not folder.exists():
-        from femur_lib.phantom.cohort import SIZES, make_cohort
+    if not cohort:
+        from femur_lib.phantom.cohort import make_once
 
-        size = settings.profile if settings.profile in SIZES else "quick"
-        make_cohort(folder, settings.subjects, size, settings.seed, progress=progress)
+        make_once(folder, settings.profile, settings.subjects, settings.seed, progress)
     return Workspace(settings, read_cohort(folder), runs)
 
 

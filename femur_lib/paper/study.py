@@ -24,6 +24,7 @@ from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import find_damage
 from femur_lib._runtime.machine import machine_bytes
 from femur_lib._runtime.words import duration
+from femur_lib.architecture import parse_network
 from femur_lib.cohort import read_cohort
 from femur_lib.config import Profile, home, load_profile, run_name
 from femur_lib.evaluation import SEAL
@@ -110,7 +111,7 @@ def look_at(profile: Profile, runs: Path, network: str, fold: int, look: bool = 
         if state == "finished":
             trained, scored = (json.loads((folder / name).read_text()) for name in ("run.json", SEAL))
             wanted = {"network": network, "fold": fold, "profile": profile.model_dump(mode="json")}
-            compare(folder, trained, trained | wanted)
+            compare(folder, trained, wanted)
             seconds = trained["seconds_training"] + scored["seconds"]
     elif look and partial_folder(folder).exists():
         state = "stopped"
@@ -121,7 +122,8 @@ def expected_seconds(network: str, work: float, jobs: Sequence[Job]) -> float | 
     """How long a training should take, by finished ones: the same network's, else those of others by their work."""
     measured = [job for job in jobs if job.seconds]
     same = [job for job in measured if job.network == network]
-    alike = same or [job for job in measured if job.network[:2] == network[:2]] or measured
+    dimensions = parse_network(network).dimensions
+    alike = same or [job for job in measured if parse_network(job.network).dimensions == dimensions] or measured
     return work * median(job.seconds / job.work for job in alike) if alike else None  # type: ignore[operator]
 
 
@@ -168,16 +170,6 @@ def prepare(study: Plan, progress: Callable[[str], None] = print) -> None:
             job.folder.rename(aside)
         elif scored.exists():
             progress(f"{name}: {find_damage(job.folder, SEAL)}; to be scored again")
-
-
-def make_hips(study: Plan, progress: Callable[[str], None] = print) -> None:
-    """Make the profile's synthetic hips beside the runs, if there is no cohort yet."""
-    from femur_lib.phantom.cohort import SIZES, make_cohort
-
-    profile, folder = study.profile, study.runs / "cohort"
-    if not folder.exists():
-        size = profile.profile if profile.profile in SIZES else "quick"
-        make_cohort(folder, profile.subjects, size, profile.seed, progress=progress)
 
 
 def run_study(
@@ -228,7 +220,11 @@ def run_study(
         progress(describe(study))
         prepare(study, progress)
         if not study.cohort:
-            make_hips(study, progress)
+            from femur_lib.phantom.cohort import make_once
+
+            make_once(
+                study.runs / "cohort", study.profile.profile, study.profile.subjects, study.profile.seed, progress
+            )
         if any((study.folder / ".snakemake" / "locks").glob("*")):  # left by a Snakemake that was killed: we have ours
             subprocess.run([*command, "--unlock"], capture_output=True, check=False)
         if run_in_foreground(command, {**os.environ, **environment}, lock):

@@ -87,6 +87,14 @@ def make_cohort(
     return read_cohort(out)
 
 
+def make_once(
+    folder: Path, profile: str, subjects: int, seed: int, progress: Callable[[str], None] = lambda line: None
+) -> None:
+    """Make the synthetic hips of a profile, at the size of its name or else "quick", unless its folder is there."""
+    if not folder.exists():
+        make_cohort(folder, subjects, profile if profile in SIZES else "quick", seed, progress=progress)
+
+
 def _is_made(out: Path, recipe: dict) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
