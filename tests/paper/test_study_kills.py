@@ -44,7 +44,7 @@ def stop(study: subprocess.Popen, how: str, profile: Path, runs: Path) -> None:
     Where only these two are killed, trainings live on beside those of the next start, and neither may spoil the other.
     """
     ours = [psutil.Process(study.pid), *psutil.Process(study.pid).children(recursive=True)]
-    snakemake = [process for process in ours if "snakemake" in process.cmdline()]
+    snakemake = [process for process in ours if is_snakemake(process)]
     if how == "SIGTERM":
         study.terminate()
         assert study.wait(30) == (130 if snakemake else -signal.SIGTERM)
@@ -56,6 +56,13 @@ def stop(study: subprocess.Popen, how: str, profile: Path, runs: Path) -> None:
         assert f"A study is at work in {runs}: process {snakemake[0].pid}" in log(runs).read_text()
         kill(snakemake)
     study.wait()
+
+
+def is_snakemake(process: psutil.Process) -> bool:
+    try:
+        return "snakemake" in process.cmdline()
+    except psutil.Error:  # it has just ended
+        return False
 
 
 def kill(processes: list[psutil.Process]) -> None:
