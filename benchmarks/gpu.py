@@ -9,11 +9,12 @@ machine     what the machine is, its best rates, and how far its probabilities a
 efficiency  seconds a step, minutes an epoch of 65 women, seconds a subject and memory, in float32 and bfloat16, beside
             the paper's P100 and beside the same networks in PyTorch where that is installed
 training    the paper's networks at its size by its recipe, fold after fold, scored on the 512 grid: Table 1's row and
-            Figs. 2, 3 and 7
+            Figs. 2, 3 and 7; then, in what time is left, more of the efficiency
 
 Every result is written to results/gpu/CARD as soon as there is one, so a call that is cut short keeps what it has, and
 the next one goes on from there. The clock is asked before each measurement; what no longer fits is listed in
-``left_out.txt``. Networks and predictions stay in the folder for runs.
+``left_out.txt``. Networks and predictions stay in the folder for runs. On a machine that is lent there may be no next
+call: with --finish the training that the clock stops counts as one of so many epochs, and is scored.
 """
 
 import argparse
@@ -34,22 +35,24 @@ import pandas as pd
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the library, where it is not installed
 
-from gpu_results import facts, leave_out, open_folder, pack, publish, renew, report, table  # noqa: E402
+from gpu_results import facts, leave_out, leave_out_no_longer, open_folder, pack, publish, renew, report, table  # noqa: E402
 
 from femur_lib._runtime.errors import DataError  # noqa: E402
 from femur_lib._runtime.files import write_json  # noqa: E402
 from femur_lib._runtime.words import duration  # noqa: E402
 from femur_lib.config import Profile, load_profile, run_name  # noqa: E402
+from femur_lib.runs import partial_folder  # noqa: E402
 
-SHARES = {"machine": 1, "efficiency": 4, "training": 5}  # of the time, among the parts that are asked for
+SHARES = {"machine": 1, "efficiency": 3, "training": 6}  # of the time, among the parts that are asked for
 PAPER = {"2d-unpadded-f32-l4": (5, 18), "2d-f32-l4": (7, 4), "3d-f32-l4": (7, 5)}  # minutes an epoch, seconds a subject
 WOMEN, SLICES = 65, 48  # of an epoch: three of four folds of 86 women
 FIRST = ("3d-f32-l4", "2d-f32-l4", "2d-unpadded-f32-l4", "3d-f32-l4-d1.2.4.8")  # the first to be timed
 MORE = ("2d-f64-l4-d1.2.4.8", "2d-f64-l4", "2d-unpadded-f64-l3", "2d-unpadded-f64-l4")
 TRAINED = ("3d-f32-l4-d1.2.4.8", "3d-f32-l4", "2d-f64-l4-d1.2.4.8", "2d-f64-l4", "2d-unpadded-f64-l3")
-PRECISIONS = ("mixed_bfloat16", "float32")
+PRECISIONS = ("mixed_bfloat16", "float32")  # half as wide, and full
 KEY = ["network", "setting", "precision"]
 OURS = {"do": "ours", "setting": "femur_lib"}
+NHWC = OURS | {"setting": "femur_lib, XLA's convolutions channels last", "flags": "--xla_gpu_force_conv_nhwc=true"}
 EAGER = {"do": "theirs", "setting": "PyTorch, channels last", "channels_last": True, "compiled": False}
 COMPILED = EAGER | {"setting": "PyTorch, channels last, compiled", "compiled": True}
 CHANNELS_FIRST = EAGER | {"setting": "PyTorch, channels first", "channels_last": False}
@@ -146,20 +149,25 @@ def machine_part(folder: Path, a: argparse.Namespace, end: float) -> None:
 
 def measurements(rehearse: bool) -> Iterator[dict]:
     """What the efficiency is measured of, the most important first."""
-    order = [(OURS, FIRST), (EAGER, FIRST), (COMPILED, FIRST)]
-    order += [(OURS, MORE), (EAGER, MORE), (COMPILED, MORE), (CHANNELS_FIRST, FIRST + MORE)]
+    half, full = PRECISIONS
+    order = [(OURS, FIRST, half), (NHWC, FIRST[:1], half), (EAGER, FIRST, half)]
+    order += [(OURS, FIRST, full), (NHWC, FIRST[:1], full), (EAGER, FIRST, full)]
+    order += [(COMPILED, FIRST, half), (OURS, MORE, half), (EAGER, MORE, half), (OURS, MORE, full), (EAGER, MORE, full)]
+    order += [(COMPILED, FIRST, full), (COMPILED, MORE, half), (CHANNELS_FIRST, FIRST + MORE, half)]
     if rehearse:
-        order = [(OURS, FIRST[:3]), (EAGER, FIRST[1:3])]
-    for request, networks in order:
+        order = [(OURS, FIRST[:1], half), (OURS, FIRST[:3], full), (EAGER, FIRST[1:3], full)]
+    for request, networks, precision in order:
         for network in networks:
-            for precision in PRECISIONS[1:] if rehearse and network != FIRST[0] else PRECISIONS:
-                yield request | {"network": network, "precision": precision}
+            yield request | {"network": network, "precision": precision}
 
 
 def efficiency_part(folder: Path, a: argparse.Namespace, end: float) -> None:
     """efficiency.csv: a row for each network, setting and precision."""
+    leave_out_no_longer(folder, "efficiency")
     done = {tuple(row[k] for k in KEY) for row in table(folder, "efficiency.csv").to_dict("records")}
     waiting = [m for m in measurements(a.rehearse) if tuple(m[k] for k in KEY) not in done]
+    if os.environ["KERAS_BACKEND"] != "jax":
+        waiting = [m for m in waiting if "flags" not in m]
     if not find_spec("torch"):
         waiting = [m for m in waiting if m["do"] == "ours"]
         leave_out(folder, "efficiency: PyTorch is not installed")
@@ -168,19 +176,19 @@ def efficiency_part(folder: Path, a: argparse.Namespace, end: float) -> None:
     for number, request in enumerate(waiting):
         name = ", ".join(request[k] for k in KEY)
         before = time.monotonic()
-        if before + latest.get(request["do"], a.guess) > end:
+        if before + latest.get(request["setting"], a.guess) > end:
             leave_out(folder, f"efficiency: {name}: no time left")
             continue
-        process = ready.pop(number, None) or begin(complete(request, a))
+        process = ready.pop(number, None) or ready_for(request, a)
         if number + 1 < len(waiting):  # it gets ready while this one measures
-            ready[number + 1] = begin(complete(waiting[number + 1], a))
+            ready[number + 1] = ready_for(waiting[number + 1], a)
         try:
-            row = efficiency_row(request, answer(process, a.end), folder, a.profile)
+            row = efficiency_row(request, answer(process, min(a.end, before + a.patience)), folder, a.profile)
         except RuntimeError as error:
             leave_out(folder, f"efficiency: {name}: {error}")
             continue
         finally:
-            latest[request["do"]] = time.monotonic() - before
+            latest[request["setting"]] = time.monotonic() - before
         renew(folder, "efficiency.csv", pd.DataFrame([row]), KEY)
         pack(folder)
         print(f"{name}: {row['step_s']:.4g} s a step, {row['share_of_best']:.0%} of the best rate", flush=True)
@@ -188,11 +196,11 @@ def efficiency_part(folder: Path, a: argparse.Namespace, end: float) -> None:
         stop(process)
 
 
-def complete(request: dict, a: argparse.Namespace) -> dict:
-    """A request for the time of a step, with all that the measurement needs to know."""
+def ready_for(request: dict, a: argparse.Namespace) -> subprocess.Popen:
+    """Start the measurement of a step, with all that it needs to know; it waits to be told to go."""
     scans = 1 if request["network"].startswith("2d") else 3 if a.rehearse else 12
     more = {"steps": 2 if a.rehearse else 20, "scans": scans, "profile": a.profile.model_dump(mode="json")}
-    return request | more | {"wait": True}
+    return begin(request | more | {"wait": True}, **({"XLA_FLAGS": request["flags"]} if "flags" in request else {}))
 
 
 def efficiency_row(request: dict, found: dict, folder: Path, profile: Profile) -> dict:
@@ -225,19 +233,24 @@ def training_part(folder: Path, a: argparse.Namespace, hips: subprocess.Popen | 
     if hips and (not wait([hips], end) or hips.returncode):
         return leave_out(folder, f"training: the synthetic women are not there: {last_line(log)}")
     scoring: list[subprocess.Popen] = []
+    longest = a.guess  # seconds of a training: no other one begins where so many are not left
     for network, fold in unscored(folder, a):
-        name, run = run_name(network, fold), a.runs / run_name(network, fold)
+        name, run, before = run_name(network, fold), a.runs / run_name(network, fold), time.monotonic()
         log = a.runs / f"{name}.log"
         request = {"do": "training", "runs": str(a.runs), "run": str(run), "network": network, "fold": fold}
+        request |= {"profile": a.profile.model_dump(mode="json")}
         if not run.exists():
-            if time.monotonic() + a.guess > end:
+            if before + longest > end:
                 leave_out(folder, f"training: {name}: no time left")
                 continue
             print(f"training {name}; {log} tells of its epochs", flush=True)
-            process = begin(request | {"profile": a.profile.model_dump(mode="json")}, log)
-            while not wait([process], min(end, time.monotonic() + 20)) and time.monotonic() < end:
+            process, last = begin(request, log), end - (a.finish and a.scoring)
+            while not wait([process], min(last, time.monotonic() + 20)) and time.monotonic() < last:
                 publish(folder, a.runs, a.jobs)
             stop(process)  # in the middle of an epoch, perhaps: a training goes on from its last whole one
+            if a.finish and not run.exists() and any(partial_folder(run).glob("epochs/*.weights.h5")):
+                wait([begin(request | {"finish": True}, log)], end)
+            longest = max(longest, time.monotonic() - before)
         if run.exists():
             scoring.append(begin(request | {"do": "scoring"}, log))  # while the next one is trained
         else:
@@ -268,6 +281,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=8.0, help="how long it may take in all")
     parser.add_argument("--parts", nargs="+", choices=list(SHARES), default=list(SHARES), help="default: all")
     parser.add_argument("--rehearse", action="store_true", help="tiny, on the CPU")
+    parser.add_argument("--finish", action="store_true", help="end the training that the clock stops, and score it")
     parser.add_argument("--out", type=Path, help="for results; default: results/gpu, of a rehearsal build/gpu")
     parser.add_argument("--runs", type=Path, help="for women and runs; default: runs/gpu or runs/gpu-rehearsal")
     a = parser.parse_args()
@@ -279,8 +293,8 @@ def arguments() -> argparse.Namespace:
     a.jobs = [(network, fold) for network in TRAINED for fold in range(a.profile.folds)]
     if a.rehearse:
         a.jobs = [(TRAINED[0], 0), (TRAINED[-1], 0)]
-    # Seconds that a first measurement may take, and that are kept for the last drawing.
-    a.guess, a.reserve = (8, 4) if a.rehearse else (30, 15)
+    # Seconds: a first measurement, the longest one, ending and scoring a training, and the last drawing.
+    a.guess, a.patience, a.scoring, a.reserve = (8, 120, 30, 4) if a.rehearse else (30, 90, 80, 10)
     a.end = time.monotonic() + 60 * a.minutes
     return a
 
@@ -310,6 +324,8 @@ def main() -> None:
             efficiency_part(folder, a, end)
         if part == "training":
             training_part(folder, a, hips)
+            if "efficiency" in a.parts:
+                efficiency_part(folder, a, a.end - a.reserve)
         pack(folder)
         print(f"{part}: {duration(time.monotonic() - before)}", flush=True)
     report(folder)

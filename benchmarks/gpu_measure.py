@@ -23,8 +23,9 @@ from measuring import timed  # noqa: E402
 
 from femur_lib._runtime import machine  # noqa: E402
 from femur_lib._runtime.backend import keras  # noqa: E402
+from femur_lib._runtime.files import write_json  # noqa: E402
 from femur_lib.architecture import input_size, parse_network  # noqa: E402
-from femur_lib.callbacks import FailureWatch  # noqa: E402
+from femur_lib.callbacks import FailureWatch, epochs_kept  # noqa: E402
 from femur_lib.cohort import read_cohort  # noqa: E402
 from femur_lib.config import Profile, Settings, resolve  # noqa: E402
 from femur_lib.dataset import HipDataset, Sample, load_samples  # noqa: E402
@@ -33,7 +34,7 @@ from femur_lib.inference import Segmenter, grid_probability  # noqa: E402
 from femur_lib.losses import FemurDice, WeightedCrossEntropy  # noqa: E402
 from femur_lib.phantom.cohort import make_cohort  # noqa: E402
 from femur_lib.preprocessing import Grid  # noqa: E402
-from femur_lib.runs import load_run  # noqa: E402
+from femur_lib.runs import load_run, partial_folder  # noqa: E402
 from femur_lib.training import optimiser, train  # noqa: E402
 from femur_lib.unet import unet  # noqa: E402
 
@@ -210,9 +211,15 @@ def _read(cohort, subject: str, grid: Grid, cache: Path) -> None:
 
 
 def training(request: dict) -> dict:
-    """Train one run, or go on with it."""
+    """Train one run, or go on with it. ``finish``: with the epochs it has, as if its profile had asked for so many."""
+    profile = Profile(**request["profile"])
+    if request.get("finish"):
+        work = partial_folder(Path(request["run"]))
+        profile = profile.model_copy(update={"epochs": epochs_kept(work / "epochs")})
+        begun = json.loads((work / "settings.json").read_text())
+        write_json(work / "settings.json", begun | {"profile": profile.model_dump(mode="json")})
     cohort = read_cohort(Path(request["runs"]) / "hips")
-    train(cohort, request["run"], request["network"], Profile(**request["profile"]), request["fold"], progress=_say)
+    train(cohort, request["run"], request["network"], profile, request["fold"], progress=_say)
     return {}
 
 

@@ -45,6 +45,12 @@ def leave_out(folder: Path, line: str) -> None:
         file.write(f"{line}\n")
 
 
+def leave_out_no_longer(folder: Path, part: str) -> None:
+    """Strike out what was left out of a part: it is tried again."""
+    lines = (folder / LEFT_OUT).read_text().splitlines(keepends=True)
+    (folder / LEFT_OUT).write_text("".join(line for line in lines if not line.startswith(f"{part}: ")))
+
+
 def facts(folder: Path) -> dict:
     """What machine.json holds so far."""
     file = folder / "machine.json"

@@ -19,6 +19,7 @@ import pandas as pd
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import checksums, find_damage, write_csv, write_json
 from femur_lib._runtime.locks import exclusive_lock
+from femur_lib._runtime.machine import side_by_side
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.inference import (
@@ -99,11 +100,15 @@ def predict_files(
         check_fits(segmenter, scan.image, image)
         if scan.truth is not None:
             check_same_grid(scan.truth, read_mask(scan.truth), scan.image, image)
-    masks = []
-    for number, scan in enumerate(scans, start=1):
+
+    def predict(scan: Scan) -> tuple[Path, Volume, Volume]:
         image = read_volume(scan.image)
         probability, mask = segment(segmenter, image)
-        masks.append(write_segmentation(out, scan.name, probability, mask))
+        return write_segmentation(out, scan.name, probability, mask), image, mask
+
+    masks = []
+    for number, (scan, (written, image, mask)) in enumerate(zip(scans, side_by_side(predict, scans), strict=True), 1):
+        masks.append(written)
         truth = read_mask(scan.truth) if scan.truth else None
         save(overlay_page(image, mask, truth, title=scan.name), out / f"{scan.name}{PICTURE}")
         progress(f"{scan.name} ({number} of {len(scans)})")
@@ -184,7 +189,7 @@ class Evaluation:
 def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -> Evaluation:
     """Segment and score every scan of a cohort that a run was not trained on; or return what an earlier call wrote.
 
-    It takes the memory of one scan, however many there are.
+    However many there are, it takes the memory of one scan; of up to eight where there are cores for them.
 
     Raises:
         DataError: there is no such scan, or one does not fit the network.
@@ -205,17 +210,20 @@ def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
         )
     (folder / SEAL).unlink(missing_ok=True)
     predict_files(run.segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
-    rows, curves = [], {}
-    for name in (scan.name for scan in scans):
-        truth = read_mask(cohort[name].mask)
-        probability = read_volume(folder / "predictions" / f"{name}{SUFFIXES['probability']}")
+
+    def look_at(scan: Scan) -> tuple[list[dict], ProbabilityHistogram]:
+        truth, rows, counts = read_mask(cohort[scan.name].mask), [], ProbabilityHistogram()
+        probability = read_volume(folder / "predictions" / f"{scan.name}{SUFFIXES['probability']}")
         plain = threshold_mask(probability.array, run.segmenter.threshold)
         for kept, mask in ((False, plain), (True, largest_component(plain))):
-            found = score(truth, Volume(mask, truth.affine))
-            rows.append({"participant_id": name, "largest_component": kept, **found})
-        curves[name] = ProbabilityHistogram()
-        curves[name].add(truth.array, probability.array)
-    components = pd.DataFrame(rows)
+            scores = score(truth, Volume(mask, truth.affine))
+            rows.append({"participant_id": scan.name, "largest_component": kept, **scores})
+        counts.add(truth.array, probability.array)
+        return rows, counts
+
+    found = dict(zip([scan.name for scan in scans], side_by_side(look_at, scans), strict=True))
+    curves = {name: counts for name, (_, counts) in found.items()}
+    components = pd.DataFrame([row for rows, _ in found.values() for row in rows])
     as_made = components[components.largest_component == run.segmenter.largest_component]
     write_csv(folder / "scores.csv", as_made.drop(columns="largest_component").sort_values("participant_id"))
     write_csv(folder / "components.csv", components)

@@ -9,6 +9,7 @@ What has been trained travels as one value, a :class:`Segmenter`. Nothing here n
 """
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -43,6 +44,8 @@ BATCH_PIXELS, BATCH_BYTES = 2**20, 2**30  # slices share a batch up to so many p
 CONNECTIVITIES = {6: 1, 18: 2, 26: 3}  # how many neighbours of a voxel touch it, and the rank by which scipy knows that
 SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz"}
 SPACING_TOLERANCE = 1.5  # a network is not asked about pixels so much larger or smaller than those it was trained on
+
+_one_at_a_time = threading.Lock()  # scans may be read, resampled and scored side by side, but a network takes one
 
 
 class Model(Protocol):
@@ -94,9 +97,10 @@ def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:
     """
     stack = to_stack(volume).array
     seen = to_grid(stack, segmenter.grid)
-    p = grid_probability(segmenter, seen)
-    if segmenter.flip:
-        p = (p + grid_probability(segmenter, seen[:, ::-1])[:, ::-1]) / 2
+    with _one_at_a_time:
+        p = grid_probability(segmenter, seen)
+        if segmenter.flip:
+            p = (p + grid_probability(segmenter, seen[:, ::-1])[:, ::-1]) / 2
     return from_stack(from_grid(p, stack.shape), volume)
 
 

@@ -242,12 +242,15 @@ def _record(work: Path, cohort: Cohort, settings: Settings, record: dict, weight
     flip, patches = s.profile.flip_predictions, s.profile.patches
     predictor = rebuilt(model, s.architecture, s.input_size(patches), s.precision)
     segmenter = Segmenter(predictor, s.architecture, s.grid, flip=flip, patches=patches)
-    histogram = ProbabilityHistogram()
-    spacings = []
-    for name in record[choosing]:
+
+    def look_at(name: str) -> tuple[ProbabilityHistogram, tuple[float, ...]]:
         image, mask = read_subject(cohort[name])
-        histogram.add(mask.array, predict_volume(segmenter, image).array)
-        spacings.append(grid_spacing_mm(image, s.grid))
+        counts = ProbabilityHistogram()
+        counts.add(mask.array, predict_volume(segmenter, image).array)
+        return counts, grid_spacing_mm(image, s.grid)
+
+    histograms, spacings = zip(*machine.side_by_side(look_at, record[choosing]), strict=True)
+    histogram = sum(histograms, ProbabilityHistogram())
     model.save(work / "model.keras")
     history, peak = pd.read_csv(work / "history.csv"), machine.peak_bytes()
     found = {

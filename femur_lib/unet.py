@@ -6,12 +6,13 @@ Channels always come last.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from femur_lib._runtime.backend import keras
 from femur_lib._runtime.machine import choose_precision
 from femur_lib.architecture import Architecture, unpadded_geometry
 
-layers = keras.layers
+layers, ops = keras.layers, keras.ops
 BIAS = 0.10  # Table 5
 
 
@@ -57,11 +58,7 @@ def _build(a: Architecture, size: tuple[int, int] | None) -> keras.Model:
         x = _layer("MaxPooling{}D", a)(_kernel(a, level, 2), name=f"pool{level}")(x)
     x = _centre(x, a)
     for level in reversed(range(a.levels)):  # expanding path
-        up = _kernel(a, level, 2)
-        x = _layer("Conv{}DTranspose", a)(
-            a.features * 2**level, up, strides=up, padding="same", activation="relu",
-            bias_initializer=keras.initializers.Constant(BIAS), name=f"up{level}",
-        )(x)  # fmt: skip
+        x = _up_convolution(x, a, level)
         skip = copied[level] if crops is None else layers.Cropping2D(crops[level], name=f"crop{level}")(copied[level])
         x = layers.Concatenate(name=f"copy{level}")([skip, x])
         x = _two_convolutions(x, a, level, "up")
@@ -99,6 +96,33 @@ def _block(x, a: Architecture, maps: int, kernel, name: str, dilation=1):
     elif a.normalisation == "group":
         x = layers.GroupNormalization(groups=-1, name=f"{name}_norm")(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def _up_convolution(x, a: Architecture, level: int):
+    """Twice the size, half the maps: a transposed convolution, 2 x 2 and in steps of 2."""
+    kernel = _kernel(a, level, 2)
+    layer = _layer("Conv{}DTranspose", a)(
+        a.features * 2**level, kernel, strides=kernel, padding="same", activation="relu",
+        bias_initializer=keras.initializers.Constant(BIAS), name=f"up{level}",
+    )  # fmt: skip
+    if keras.backend.backend() == "jax":
+        layer.call = partial(_up_by_product, layer)  # what is saved is Keras's own layer all the same
+    return layer(x)
+
+
+def _up_by_product(layer, x):
+    """What a transposed convolution gives whose kernel is as wide as its step: each pixel by itself becomes several.
+
+    JAX hands the gradient of such a kernel to the GPU as a convolution by a window as large as the image. A training
+    step of ``3d-f32-l4`` took 0.86 s on an H200, of which this took 0.79.
+    """
+    *sizes, channels = x.shape[1:]
+    n, axes = ops.shape(x)[0], range(1, len(sizes) + 1)
+    weights = ops.reshape(ops.moveaxis(layer.kernel, -1, 0), (channels, -1))
+    y = ops.reshape(ops.matmul(x, weights), (n, *sizes, *layer.kernel_size, layer.filters))
+    y = ops.transpose(y, (0, *(i for axis in axes for i in (axis, axis + len(sizes))), 2 * len(sizes) + 1))
+    larger = (size * k for size, k in zip(sizes, layer.kernel_size, strict=True))
+    return layer.activation(ops.reshape(y, (n, *larger, layer.filters)) + layer.bias)
 
 
 def _convolution(x, a: Architecture, maps: int, kernel, name: str, dilation=1, dtype: str | None = None):
