@@ -38,6 +38,7 @@ OURS, WIDER, LETTER = "3d-f8-l4-a2-gn", "3d-f16-l4-a2-gn", "3d-f8-l4-paper-recip
 PLAIN_2D, BEST_2D = "2d-f64-l4", "2d-f64-l4-d1.2.4.8"
 PLAIN_3D, BEST_3D, AGAIN = "3d-f32-l4", "3d-f32-l4-d1.2.4.8", "3d-f32-l4-s1"
 PAPER = load_profile("paper")
+GPU = "gpu/nvidia-h200"
 
 
 # Sources: records of runs
@@ -142,6 +143,12 @@ def timed(network: str) -> Numbers:
         if row["network"] == name:
             found.ratio, found.apart = float(row["ratio"]), float(row["at the paper's places"])
     return found
+
+
+def on_gpu(network: str, setting: str = "femur_lib") -> pd.Series:
+    """What a network took on the GPU: a step, an epoch, a subject, memory, the share of the best rate."""
+    t = table(f"{GPU}/efficiency.csv").set_index(["network", "setting", "precision"])
+    return t.loc[(network, setting, "mixed_bfloat16")]
 
 
 def fold_minutes(arm: str) -> float:
@@ -376,6 +383,12 @@ def mean_sd(values: pd.Series, decimals: int) -> str:
     return f"{values.mean():.{decimals}f} ± {values.std():.{decimals}f}"
 
 
+def printed_row(row: Numbers) -> str:
+    """Dice, precision, recall, ASD and MSD as the paper prints them."""
+    places = (3, 3, 3, 2, 2)
+    return " | ".join(f"{m:.{k}f} ± {s:.{k}f}" for m, s, k in zip(row.mean, row.sd, places, strict=True))
+
+
 def listed(values) -> str:
     """Such as 1, 2 and 3."""
     *some, last = map(str, values)
@@ -387,7 +400,7 @@ def names() -> dict:
     small = small_means()
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
-    sources = (study, workshop, verdicts, hips, record, timed, fold_minutes, costs, field)
+    sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, fold_minutes, costs, field)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
@@ -399,6 +412,7 @@ def names() -> dict:
         "networks": NETWORKS,
         "flash": {name: float(flash(tissue, FLIP_DEGREES)) for name, tissue in TISSUES.items()},
         "paper": PAPER,
+        "GPU": GPU,
         "notebooks": notebooks(),
         "claims": {claim: verdicts(claim) for claim in table("workshop/tables/claims.csv").claim.unique()},
         "reach": reach(),
@@ -413,7 +427,7 @@ def rendered() -> dict[str, str]:
     environment = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
-    environment.filters |= {f.__name__: f for f in (to, signed, mean_sd, listed)}
+    environment.filters |= {f.__name__: f for f in (to, signed, mean_sd, printed_row, listed)}
     return {name: environment.get_template(f"{name}.j2").render(names()) for name in DOCUMENTS}
 
 

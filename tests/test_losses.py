@@ -27,6 +27,8 @@ def some_batch() -> tuple[np.ndarray, np.ndarray]:
     return (rng.random((2, 5, 4, 3)) < 0.3).astype(np.uint8), predictions(rng.random((2, 5, 4, 3)))
 
 
+pytestmark = pytest.mark.backends
+
 # Two voxels of femur and two of background; each is seen with another probability of femur.
 TRUTH = np.array([[1, 1, 0, 0]], np.uint8)
 P = predictions([[0.8, 0.5, 0.1, 0.4]])

@@ -218,6 +218,7 @@ def test_two_processes_with_one_run_train_it_once(run, tiny_cohort, tmp_path):
     assert_alike(run, tmp_path / "run")
 
 
+@pytest.mark.backends
 def test_killed_in_mid_epoch_it_goes_on_and_ends_as_one_that_was_not(run, tiny_cohort, tmp_path):
     killed = tmp_path / "killed"
     first = subprocess.Popen(command(tiny_cohort, killed), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -8,6 +8,8 @@ from conftest import pass_through
 from femur_lib.architecture import Architecture, parse_network, unpadded_geometry
 from femur_lib.unet import rebuilt, unet
 
+pytestmark = pytest.mark.backends
+
 
 def randomise(model: keras.Model) -> keras.Model:
     """Weights large enough for the output to vary from pixel to pixel."""

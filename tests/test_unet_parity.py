@@ -47,6 +47,7 @@ def difference(architecture: Architecture, size: tuple[int, ...]) -> float:
     return float(np.abs(ours - theirs).max())
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(("name", "size"), SMALL, ids=str)
 def test_the_same_weights_give_the_same_probabilities(name, size):
     assert difference(parse_network(name), size) < 1e-4

@@ -14,9 +14,10 @@ machine                    network, size                 float32  mixed_bfloat16
 2 cores, AVX2 alone        F 8, 96 x 96 x 24             0.41     6.4
 1 core, AVX-512 with bf16  F 4, 72 x 72 x 32             0.117    0.090
 1 core, AVX-512 with bf16  2D, F 8, 8 of 144 x 144       0.142    0.092
+NVIDIA H200 (JAX)          F 32, 256 x 256 x 48          --       0.040
 =========================  ============================  =======  ==============
 
-We had no GPU: the choice made there follows from what its tensor cores are built for, not from a table of ours.
+For older GPUs the choice follows from what their tensor cores are built for, not from a table of ours.
 """
 
 import importlib.metadata
