@@ -24,7 +24,7 @@ PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup run test unit measure slow oracles gpu gpu-rehearsal documents exercises lab slides lock clean
+.PHONY: setup run test unit measure slow oracles backends gpu gpu-rehearsal documents exercises lab slides lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -77,9 +77,18 @@ slow: $(READY)
 # Networks and scores once more by others' code, to compare with. Not part of the lock: on Linux, PyPI's own build of
 # PyTorch brings CUDA (several GB). Where a smaller build is at hand, install that instead: the tests take any.
 oracles: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 monai==1.6.1 medpy==0.5.2 \
-	  surface-distance==0.1
-	$(BIN)/pytest tests/test_unet_parity.py tests/metrics/test_oracles.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 jax==0.10.2 monai==1.6.1 \
+	  medpy==0.5.2 surface-distance==0.1
+	$(BIN)/pytest tests/test_unet_parity.py tests/test_backends.py tests/metrics/test_oracles.py
+
+# Keras on JAX and on PyTorch, where TensorFlow is not installed; all other versions are the lock's.
+backends:
+	$(PYTHON) -m venv --clear build/backends
+	sed -E '/^ *--hash/d; s/ *\\$$//' requirements.lock > build/constraints.txt
+	build/backends/bin/python -m pip install --quiet --disable-pip-version-check --constraint build/constraints.txt \
+	  --editable . torch==2.13.0 jax==0.10.2 hypothesis psutil pytest
+	KERAS_BACKEND=jax build/backends/bin/pytest -m backends tests/test_*.py
+	KERAS_BACKEND=torch build/backends/bin/pytest -m backends tests/test_*.py
 
 gpu:
 	PYTHON="$(PYTHON)" bash benchmarks/gpu.sh --minutes $(or $(MINUTES),8)

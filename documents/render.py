@@ -151,6 +151,11 @@ def on_gpu(network: str, setting: str = "femur_lib") -> pd.Series:
     return t.loc[(network, setting, "mixed_bfloat16")]
 
 
+def times_tensorflow(backend: str) -> list[float]:
+    """How many times as long as TensorFlow a backend of Keras takes for a training step, on a CPU; lowest first."""
+    return sorted(float(r[f"{backend} ratio"]) for r in benchmark("tensorflow [s]") if r["task"] == "training")
+
+
 def fold_minutes(arm: str) -> float:
     """Minutes that the training of a fold took on two cores, from CPU minutes; the first number where there are two."""
     (cell,) = [row["CPU min a fold"] for row in benchmark("CPU min a fold") if arm in row["arm"]]
@@ -400,7 +405,8 @@ def names() -> dict:
     small = small_means()
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
-    sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, fold_minutes, costs, field)
+    sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
+    sources += (costs, field)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},

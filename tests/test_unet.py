@@ -101,7 +101,7 @@ def test_every_convolution_except_the_last_is_normalised(kind):
 
 def test_group_normalisation_treats_each_map_alone():
     norm = unet(Architecture(3, 2, 1, normalisation="group")).get_layer("down0_conv1_norm")
-    normalised = np.asarray(norm((5 + 3 * images(1, 4, 4, 4, 2)) * [1, 100]))
+    normalised = keras.ops.convert_to_numpy(norm((5 + 3 * images(1, 4, 4, 4, 2)) * [1, 100]))
     np.testing.assert_allclose(normalised.mean((1, 2, 3)), 0, atol=1e-3)
     np.testing.assert_allclose(normalised.std((1, 2, 3)), 1, atol=1e-2)
 
