@@ -182,6 +182,17 @@ def test_an_evaluated_run_is_not_evaluated_again(evaluated, tiny_cohort, monkeyp
     pd.testing.assert_frame_equal(evaluate(tiny_cohort, load_run(folder)).scores, found.scores)
 
 
+def test_many_cores_give_the_same_scores_in_the_same_order(evaluated, tiny_cohort, tmp_path, monkeypatch):
+    original, found = evaluated
+    folder = shutil.copytree(original, tmp_path / "run")
+    (folder / SEAL).unlink()
+    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
+    said: list[str] = []
+    pd.testing.assert_frame_equal(evaluate(tiny_cohort, load_run(folder), said.append).components, found.components)
+    count = len(found.scores)
+    assert [line.split(" ", 1)[1] for line in said] == [f"({n} of {count})" for n in range(1, count + 1)]
+
+
 def test_a_run_that_was_trained_on_everybody_has_nothing_to_be_scored_on(evaluated, tiny_cohort, tmp_path):
     run = load_run(evaluated[0])
     seen = Cohort(tiny_cohort.root, tuple(tiny_cohort[n] for n in run.record["training"]))

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from femur_lib._runtime.machine import (
     choose_precision,
     cpu_bfloat16,
     has_avx512,
+    side_by_side,
     warn_if_too_large,
 )
 from femur_lib.cohort import read_subject
@@ -159,6 +162,31 @@ def test_dice_of_both_precisions_agrees_to_a_thousandth(trained_runs, tiny_cohor
 
 
 # --- memory
+
+
+@pytest.mark.parametrize(("cores", "at_once"), [(1, 1), (3, 1), (4, 2), (64, 8)])
+def test_items_go_side_by_side_where_there_are_cores_and_answer_in_order(monkeypatch, cores, at_once):
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    lock, busy, most = threading.Lock(), 0, 0
+
+    def slow_first(n: int) -> int:
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        time.sleep(0.1 if n == 0 else 0.02)
+        with lock:
+            busy -= 1
+        return n * n
+
+    assert list(side_by_side(slow_first, range(16))) == [n * n for n in range(16)]
+    assert most == at_once
+
+
+def test_what_goes_wrong_with_one_item_is_raised(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(lambda n: 1 / (n - 5), range(10)))
 
 
 def test_a_network_too_large_for_the_machine_is_warned_of():
