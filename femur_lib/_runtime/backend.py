@@ -8,7 +8,6 @@ environment has been set by then (:func:`femur_lib._runtime.machine.set_environm
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -28,8 +27,6 @@ else:
 
 # Where several networks follow one another TensorFlow warns that it traces their functions again.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
-# Keras's intersection over union asks for integers that JAX does not have; the shorter ones count a batch just as well.
-warnings.filterwarnings("ignore", "Explicitly requested dtype int64", UserWarning)
 
 __all__ = ["gradient", "keras"]
 
