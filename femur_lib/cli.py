@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from femur_lib import __version__
-from femur_lib._runtime.errors import DataError, TrainingFailed
+from femur_lib._runtime.errors import DataError, TrainingFailed, said, warn_once
 from femur_lib._runtime.machine import PRECISIONS
 
 INTRODUCTION = """\
@@ -29,6 +29,9 @@ Segment the proximal femur in MR images, step by step:
 
 A cohort is a folder of scans and masks (data/README.md). Bring your own with `femur import`.
 """
+
+
+AXES = "where the axes point to of files that do not say it (sform and qform unset, or an identity): LIP"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,10 +71,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("out", type=Path, help="a new folder")
     p.add_argument("--label", type=int, default=1, help="the value that means femur in the masks")
     p.add_argument("--ignore-other-labels", action="store_true", help="other values are background")
+    p.add_argument("--axes", default="", help=AXES)
     p.add_argument("--participants", type=Path, help="a table participant_id, patient, side, group (tab-separated); needed where a patient has two hips")  # fmt: skip
 
-    p = verb("check", "Read every file of a cohort and say what is there, or what is wrong.")
+    p = verb("check", "Read every file of a cohort to its end, and say what is there, what is wrong, and what is unlike the rest.")  # fmt: skip
     p.add_argument("cohort", type=Path)
+    p.add_argument("--profile", help="also name femora that lie partly outside the slices that this profile trains on")
 
     p = verb("train", "Train one network on one fold.", "If it is stopped, or even killed, start it again and it goes on. RUN appears when it is finished.")  # fmt: skip
     p.add_argument("cohort", type=Path)
@@ -130,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the prediction for the mirrored scan; default: as the run's profile says")  # fmt: skip
     p.add_argument("--patches", choices=["nine", "one"], help="of unpadded networks: the paper's nine patches, or one pass; default: as the run's profile says")  # fmt: skip
     p.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the arithmetic")  # fmt: skip
+    p.add_argument("--axes", default="", help=AXES)
     p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
 
     p = verb("quality", "One HTML page of predictions without truth, likely failures first.", "Pieces, volume, shape, borders, and where networks are unsure or disagree. Nothing in it knows whether a mask is right.")  # fmt: skip
@@ -151,8 +157,10 @@ def parser() -> argparse.ArgumentParser:
 
     p = verb("score", "Compare predicted masks with true ones: Dice, precision, recall, specificity, ASD, MSD (mm).")  # fmt: skip
     p.add_argument("--truth", type=Path, required=True, help="a cohort, or a folder of masks named as the predictions")
-    p.add_argument("--predictions", type=Path, required=True, help="the --out of femur predict")
-    p.add_argument("--out", type=Path, required=True, help="a CSV file")
+    p.add_argument("--predictions", type=Path, required=True, help="the --out of femur predict, or masks named as nnU-Net names them (hip07.nii.gz)")  # fmt: skip
+    p.add_argument("--label", type=int, default=1, help="the value that means femur in all of them")
+    p.add_argument("--axes", default="", help=AXES)
+    p.add_argument("--out", type=Path, required=True, help="a CSV file; means go beside it, into one that ends in _summary.csv")  # fmt: skip
     p.add_argument("--overwrite", action="store_true")
 
     p = verb("report", "One HTML page of every run in a folder: record, curves, scores, pictures.", "A run's scores.csv and predictions/ are shown if they lie in its folder.")  # fmt: skip
@@ -198,7 +206,7 @@ def _import_pelvis(a) -> None:
 def _import_pairs(a) -> None:
     from femur_lib.lab.import_pairs import import_pairs
 
-    table = import_pairs(a.images, a.masks, a.out, a.label, a.ignore_other_labels, a.participants, _say)
+    table = import_pairs(a.images, a.masks, a.out, a.label, a.ignore_other_labels, a.participants, a.axes, _say)
     _say(f"{len(table)} scans of {table.patient.nunique()} patients in {a.out}")
 
 
@@ -206,7 +214,13 @@ def _check(a) -> None:
     from femur_lib.cohort import check_cohort, read_cohort
 
     cohort = read_cohort(a.cohort)
-    table = check_cohort(cohort)
+    slices = None
+    if a.profile:
+        from femur_lib.config import load_profile
+
+        profile = load_profile(a.profile)
+        slices = min(profile.grid(2).slices, profile.grid(3).slices)
+    table = check_cohort(cohort, slices=slices)
     _say(table.to_string(index=False, float_format=lambda v: f"{v:.1f}"))
     _say(f"{len(table)} scans of {table.patient.nunique()} patients: every file can be used.")
 
@@ -261,18 +275,19 @@ def _predict(a) -> None:
     _pictures_to_files()
     asked = {"threshold": a.threshold, "largest_component": a.largest_component, "flip": a.flip}
     segmenter = replace(run.segmenter, **{k: v for k, v in asked.items() if v is not None})
-    predict_files(segmenter, scans, a.out, a.overwrite, _say)
+    predict_files(segmenter, scans, a.out, a.overwrite, _say, a.axes)
 
 
 def _evaluate(a) -> None:
     from femur_lib.cohort import read_cohort
 
     cohort = read_cohort(a.cohort)
-    from femur_lib.evaluation import evaluate
+    from femur_lib.evaluation import evaluate, summary
     from femur_lib.runs import load_run
 
     _pictures_to_files()
-    _say_scores(evaluate(cohort, load_run(a.folder), _say).scores)
+    scores = evaluate(cohort, load_run(a.folder), _say).scores
+    _say_scores(scores, summary(scores, len(scores)))
 
 
 def _study(a) -> None:
@@ -284,10 +299,10 @@ def _study(a) -> None:
         _say(f"tables: {run_study(a.profile, a.cohort, a.runs, a.cores, a.gpus, a.threads, a.snakemake, _say)}")
 
 
-def _say_scores(table) -> None:
+def _say_scores(table, means) -> None:
     _say(table.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
-    means = table.drop(columns="participant_id")
-    _say("mean ± sd: " + ", ".join(f"{c} {means[c].mean():.3f} ± {means[c].std():.3f}" for c in means))
+    told = (f"{m.score} {m.mean:.3f} ± {m.sd:.3f} ({m.scans} of {m.of})" for m in means.itertuples())
+    _say("mean ± sd (of how many scans): " + ", ".join(told))
 
 
 def _export(a) -> None:
@@ -298,12 +313,16 @@ def _export(a) -> None:
 
 def _score(a) -> None:
     from femur_lib._runtime.files import write_csv
-    from femur_lib.evaluation import score_files, truth_paths
+    from femur_lib.evaluation import score_files, summary, truth_paths
 
-    _refuse_to_replace(a.overwrite, a.out)
-    table = score_files(truth_paths(a.truth), a.predictions)
+    means_file = a.out.with_name(f"{a.out.stem}_summary.csv")
+    _refuse_to_replace(a.overwrite, a.out, means_file)
+    truth = truth_paths(a.truth)
+    table = score_files(truth, a.predictions, a.label, a.axes)
+    means = summary(table, len(truth))
     write_csv(a.out, table, float_format="%.6g")
-    _say_scores(table)
+    write_csv(means_file, means, float_format="%.6g")
+    _say_scores(table, means)
 
 
 def _quality(a) -> None:
@@ -342,10 +361,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     a = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(f"femur: warning: {message}", file=sys.stderr)
+            warnings.showwarning = warn_once("femur")
             VERBS[a.verb](a)
-    except (DataError, TrainingFailed) as error:
-        print(f"femur: {error}", file=sys.stderr)
+    except (DataError, TrainingFailed, OSError) as error:
+        print(f"femur: {said(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("femur: stopped", file=sys.stderr)

@@ -11,10 +11,13 @@ The layout follows BIDS (https://bids-specification.readthedocs.io), with one ro
 Folds are made by ``patient``: the two hips of one woman are two participants and one patient.
 """
 
+import csv
 import json
 import os
 import re
 import shutil
+import unicodedata
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,18 +28,25 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 import femur_lib
-from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.errors import DataError, raise_all
 from femur_lib.volumes import (
     Volume,
-    check_same_grid,
     faces_touched,
+    femur_outside,
+    on_grid_of,
     read_mask,
     read_volume,
+    to_stack,
     volume_cm3,
     write_volume,
 )
 
 COLUMNS = ["participant_id", "patient", "side", "group"]
+SIDES = ("L", "R", "n/a")
+ENDINGS = "_image|_T1w|_0000"  # of images' names, where they do not count; the last is nnU-Net's
+# How much larger or smaller than the cohort's median a scan may be: beyond the first it is named, and beyond the second
+# (femur_lib.inference.SPACING_TOLERANCE) a network that was trained on the others would refuse it.
+UNUSUAL, UNFIT = 1.25, 1.5
 
 
 @dataclass(frozen=True)
@@ -109,8 +119,8 @@ def read_cohort(root: str | os.PathLike) -> Cohort:
     """Read a cohort's table and check that every file it names exists; no voxel is read yet.
 
     Raises:
-        DataError: the table is missing, lacks a column, is empty, names a subject twice, gives one patient two
-            groups, has an unknown side, or names a subject whose image or mask is missing.
+        DataError: the table is missing or cannot be used (:func:`read_participants`), or names a subject whose image or
+            mask is missing.
     """
     root = Path(root)
     path = root / "participants.tsv"
@@ -119,45 +129,103 @@ def read_cohort(root: str | os.PathLike) -> Cohort:
             f"{root} holds no participants.tsv; the folder of a cohort was expected.",
             "data/README.md describes the layout.",
         )
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as tab-separated text ({error}).", "Save it as such.") from None
-    missing = [c for c in COLUMNS if c not in table.columns]
+    table, subjects, faults = read_participants(path), [], []
+    for name, patient, side, group in table[COLUMNS].itertuples(index=False):
+        image, mask = image_path(root, name), mask_path(root, name)
+        faults += [
+            DataError(f"{file} does not exist; participants.tsv names {name}.", "Add the file, or remove the row.")
+            for file in (image, mask)
+            if not file.is_file()
+        ]
+        subjects.append(Subject(name, patient, side, group, image, mask))
+    raise_all(faults)
+    return Cohort(root, tuple(subjects))
+
+
+def read_participants(path: str | os.PathLike) -> pd.DataFrame:
+    """The table of a cohort, or one that is to become it: text, without spaces around it, and free of contradictions.
+
+    Raises:
+        DataError: it cannot be read, lacks a column, has no rows or rows of different length, names a hip twice or
+            a patient not at all, gives one patient two groups, or has an unknown side. All such faults are listed.
+    """
+    path = Path(path)
+    rows = _read_rows(path)
+    if not rows:
+        raise DataError(f"{path} is empty; one row for each hip was expected.", "Add the hips.")
+    (_, columns), *rows = rows
+    missing = [c for c in COLUMNS if c not in columns]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}; the columns {', '.join(COLUMNS)} were expected.",
+            f"{path} has no column {', '.join(missing)}; the columns {', '.join(COLUMNS)} were expected, separated by "
+            "tabs.",
             "Add what is missing.",
         )
-    if table.empty:
+    doubled = [c for c in COLUMNS if columns.count(c) > 1]
+    if doubled:
+        raise DataError(f"{path} has the column {', '.join(doubled)} more than once.", "Keep one of them.")
+    if not rows:
         raise DataError(f"{path} has no rows; one row for each hip was expected.", "Add the hips.")
+    raise_all(
+        [
+            DataError(
+                f"{path} has {len(cells)} fields in line {line}; {len(columns)} were expected.", "Correct the line."
+            )
+            for line, cells in rows
+            if len(cells) != len(columns)
+        ]
+    )
+    table = pd.DataFrame([cells for _, cells in rows], columns=columns, dtype=object)
+    faults = []
+    for column in COLUMNS[:2]:
+        blank = [str(line) for (line, _), value in zip(rows, table[column], strict=True) if not value]
+        if blank:
+            faults.append(
+                DataError(f"{path} has no {column} in line {', '.join(blank)}; each hip needs one.", "Fill it in.")
+            )
     twice = table.participant_id[table.participant_id.duplicated()].unique()
     if len(twice):
-        raise DataError(f"{path} names {', '.join(twice)} in more than one row.", "Name each hip once.")
-    groups = table.groupby("patient").group.agg(set)
+        faults.append(DataError(f"{path} names {', '.join(twice)} in more than one row.", "Name each hip once."))
+    groups = table[table.patient != ""].groupby("patient").group.agg(set)
     for patient, names in groups[groups.map(len) > 1].items():
-        raise DataError(
-            f"{path} has patient {patient} in the groups {', '.join(sorted(names))}; one group was expected, since "
-            "folds keep a patient together and groups balanced.",
-            "Give all rows of a patient the same group.",
+        faults.append(
+            DataError(
+                f"{path} has patient {patient} in the groups {', '.join(sorted(names))}; one group was expected, since "
+                "folds keep a patient together and groups balanced.",
+                "Give all rows of a patient the same group.",
+            )
         )
-    strange = sorted(set(table.side) - {"L", "R", "n/a"})
+    strange = sorted(set(table.side) - set(SIDES))
     if strange:
-        raise DataError(
-            f"{path} has the side {', '.join(map(repr, strange))}; L, R or n/a was expected.",
-            "Correct the column side.",
+        faults.append(
+            DataError(
+                f"{path} has the side {', '.join(map(repr, strange))}; L, R or n/a was expected.",
+                "Correct the column side.",
+            )
         )
-    subjects = []
-    for row in table.itertuples():
-        name = str(row.participant_id)
-        image, mask = image_path(root, name), mask_path(root, name)
-        for file in (image, mask):
-            if not file.is_file():
-                raise DataError(
-                    f"{file} does not exist; participants.tsv names {name}.", "Add the file, or remove the row."
-                )
-        subjects.append(Subject(name, str(row.patient), str(row.side), str(row.group), image, mask))
-    return Cohort(root, tuple(subjects))
+    raise_all(faults)
+    return table
+
+
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The lines of a tab-separated file that are not blank, with their numbers, as cells without spaces around them."""
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; a tab-separated table was expected.", "Check the path.")
+    raw = path.read_bytes()
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = raw.decode(encoding)
+        if "\0" in text:
+            raise ValueError("it holds binary data")
+        reader = csv.reader(text.splitlines(), delimiter="\t", strict=True)
+        lines = [(reader.line_num, [unicodedata.normalize("NFC", cell.strip()) for cell in cells]) for cells in reader]
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not text in UTF-8: its byte {error.start + 1} is not.", "Save it as tab-separated UTF-8 text."
+        ) from None
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as tab-separated text ({error}).", "Save it as such.") from None
+    return [(line, cells) for line, cells in lines if any(cells)]
 
 
 def read_subject(subject: Subject) -> tuple[Volume, Volume]:
@@ -167,26 +235,54 @@ def read_subject(subject: Subject) -> tuple[Volume, Volume]:
         DataError: one of them cannot be used, or they do not lie on the same grid.
     """
     image, mask = read_volume(subject.image), read_mask(subject.mask)
-    check_same_grid(subject.mask, mask, subject.image, image)
-    return image, mask
+    return image, on_grid_of(subject.mask, mask, subject.image, image)
 
 
-def check_cohort(cohort: Cohort, progress: Callable[[str], None] = lambda line: None) -> pd.DataFrame:
-    """Read every file of a cohort and describe it, one row for each subject.
+def check_cohort(
+    cohort: Cohort,
+    progress: Callable[[str], None] = lambda line: None,
+    slices: int | None = None,
+    compare: bool = True,
+) -> pd.DataFrame:
+    """Read every file of a cohort to its end and describe it, one row for each subject.
+
+    Masks that look unlike a femur are named in warnings.
+
+    Args:
+        cohort: the cohort.
+        progress: gets each subject's name.
+        slices: name femora that lie partly outside so many central slices, too; None does not.
+        compare: also compare the scans with one another: those unlike the others are named, or refused (below).
 
     Returns:
         A data frame with shape, spacing (mm), axes, the mask's volume (cm³) and number of components, and whether the
         mask touches the scan's border (a femur that the field of view cuts off has no true volume).
 
     Raises:
-        DataError: the first file that cannot be used.
+        DataError: files that cannot be used, or that a network trained on the others would refuse; all are listed.
     """
     from scipy import ndimage
 
-    rows = []
+    rows, sizes, faults = [], {}, []
     for subject in cohort.subjects:
         progress(subject.id)
-        image, mask = read_subject(subject)
+        try:
+            image, mask = read_subject(subject)
+        except DataError as error:
+            faults.append(error)
+            continue
+        for doubt in doubts(mask):
+            warnings.warn(f"{subject.mask} {doubt}.", stacklevel=2)
+        outside = 0 if slices is None else femur_outside(to_stack(mask).array, slices)
+        if outside:
+            warnings.warn(
+                f"{subject.mask} has {outside} femur voxels outside the central {slices} slices.", stacklevel=2
+            )
+        stack = to_stack(image)
+        sizes[subject] = (
+            *(n * mm for n, mm in zip(stack.array.shape, stack.spacing_mm, strict=True)),
+            *stack.spacing_mm,
+        )
         rows.append(
             {
                 "participant_id": subject.id,
@@ -201,7 +297,48 @@ def check_cohort(cohort: Cohort, progress: Callable[[str], None] = lambda line: 
                 "touches_border": bool(faces_touched(mask)),
             }
         )
+    raise_all(faults + (_misfits(sizes) if compare else []))
     return pd.DataFrame(rows)
+
+
+def doubts(mask: Volume) -> list[str]:
+    """What makes one doubt that a mask is a femur's, in words that follow the file's name."""
+    share, faces = float(mask.array.mean()), faces_touched(mask)
+    if share == 1:
+        return ["fills the whole scan; a femur was expected"]
+    if len(faces) == 6 or share > 0.5:
+        return [f"fills {share:.0%} of the scan and touches {len(faces)} of its 6 borders; it may be inverted"]
+    return []
+
+
+SIZES = ("height", "width", "depth", "row spacing", "column spacing", "slice spacing")
+
+
+def _misfits(sizes: dict[Subject, tuple[float, ...]]) -> list[DataError]:
+    """Name the scans whose field of view or spacing is not like the others'; those far off are returned as faults.
+
+    A network sees height and width resampled to its grid, and slices as they are, so these three decide what fits it.
+    It goes by the median of the scans that it is trained on, which may be anywhere within the cohort's middle half.
+    """
+    faults: list[DataError] = []
+    if not sizes:
+        return faults
+    low, usual, high = np.quantile(list(sizes.values()), (0.25, 0.5, 0.75), axis=0)
+    for subject, found in sizes.items():
+        ratio = np.maximum(np.array(found) / usual, usual / np.array(found))
+        if ratio.max() <= UNUSUAL:
+            continue
+        furthest = np.maximum(np.array(found) / low, high / np.array(found))
+        said = ", ".join(
+            f"{SIZES[k]} {found[k]:.4g} mm instead of {usual[k]:.4g}" for k in np.flatnonzero(ratio > UNUSUAL)
+        )
+        hint = " (both hips?)" if found[1] > UNFIT * usual[1] else ""
+        sentence = f"{subject.image} is unlike most scans of the cohort: {said}{hint}."
+        if furthest[[0, 1, 5]].max() > UNFIT * (1 + 1e-6):
+            faults.append(DataError(sentence, "Crop or resample it to be like them, or leave it out."))
+        else:
+            warnings.warn(sentence, stacklevel=3)
+    return faults
 
 
 def folds(cohort: Cohort, n_folds: int = 4, seed: int = 0) -> list[Fold]:
@@ -284,8 +421,8 @@ def write_hip(root: Path, subject: str, image: Volume, mask: np.ndarray) -> None
         raise ValueError(f"a subject is named sub- and letters or digits (BIDS), got {subject!r}")
     if mask.shape != image.array.shape:
         raise ValueError(f"{subject}: a mask of shape {mask.shape} for an image of shape {image.array.shape}")
-    write_volume(image_path(root, subject), image.array, image.affine)
-    write_volume(mask_path(root, subject), mask.astype(np.uint8), image.affine)
+    write_volume(image_path(root, subject), image.array, image.affine, image.forms)
+    write_volume(mask_path(root, subject), mask.astype(np.uint8), image.affine, image.forms)
 
 
 def write_tables(root: Path, rows: list[dict[str, object]], name: str, source: str, **description: object) -> None:

@@ -19,16 +19,20 @@ from femur_lib.augmentation import augment
 from femur_lib.cohort import Cohort, Subject, read_subject
 from femur_lib.losses import border_weights
 from femur_lib.preprocessing import Grid, mask_to_grid, pad_to_multiple, three_slices, to_grid
-from femur_lib.volumes import to_stack
+from femur_lib.volumes import femur_outside, to_stack
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One subject on the network's grid: image (rows, columns, slices) float32, mask uint8 of the same shape."""
+    """One subject on the network's grid: image (rows, columns, slices) float32, mask uint8 of the same shape.
+
+    ``outside`` counts the femur's voxels, on the scan's own grid, in slices that the grid leaves out.
+    """
 
     subject: str
     image: np.ndarray
     mask: np.ndarray
+    outside: int = 0
 
 
 def load_samples(
@@ -53,9 +57,10 @@ def load_samples(
     return found
 
 
-def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarray, np.ndarray]:
+def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarray, np.ndarray, int]:
     image, mask = read_subject(subject)
-    return to_grid(to_stack(image).array, grid), mask_to_grid(to_stack(mask).array, grid)
+    femur = to_stack(mask).array
+    return to_grid(to_stack(image).array, grid), mask_to_grid(femur, grid), femur_outside(femur, grid.slices)
 
 
 class HipDataset(keras.utils.PyDataset):

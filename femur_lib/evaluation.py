@@ -8,9 +8,11 @@ which every curve and threshold follows); ``evaluation.json`` has their checksum
 """
 
 import os
+import re
 import time
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from femur_lib._runtime.files import checksums, find_damage, write_csv, write_js
 from femur_lib._runtime.locks import exclusive_lock
 from femur_lib._runtime.machine import side_by_side
 from femur_lib._runtime.words import Progress
-from femur_lib.cohort import Cohort, read_cohort
+from femur_lib.cohort import ENDINGS, Cohort, read_cohort
 from femur_lib.inference import (
     SUFFIXES,
     Segmenter,
@@ -31,6 +33,8 @@ from femur_lib.inference import (
     scans_by_name,
     segment,
     threshold_mask,
+    warn_of_unseen,
+    warn_of_unseen,
     write_segmentation,
 )
 from femur_lib.metrics.curves import (
@@ -43,9 +47,21 @@ from femur_lib.metrics.curves import (
 from femur_lib.metrics.overlap import overlap
 from femur_lib.metrics.surface_distance import distances
 from femur_lib.runs import Run, kept_epoch, read_record
-from femur_lib.volumes import Volume, check_same_grid, read_labels, read_mask, read_volume
+from femur_lib.volumes import (
+    Volume,
+    by_name,
+    femur_outside,
+    nifti_files,
+    on_grid_of,
+    read_labels,
+    read_mask,
+    read_volume,
+    scan_name,
+    to_stack,
+)
 
 PICTURE = "_overlay.png"
+OF_MASKS = f"({ENDINGS})?(_mask)?$"  # endings of a mask's name, which do not count
 FILES = ("scores.csv", "components.csv", "curves.npz")
 SEAL = "evaluation.json"  # written last
 
@@ -79,10 +95,15 @@ def predict_files(
     out: str | os.PathLike,
     overwrite: bool = False,
     progress: Progress = lambda line: None,
+    axes: str = "",
 ) -> list[Path]:
     """Segment scans into ``out``: ``<name>_probability.nii.gz``, ``<name>_mask.nii.gz``, ``<name>_overlay.png``.
 
-    Every scan is read and checked before the first is segmented, so bad input leaves nothing behind.
+    Every scan is read and checked before the first is segmented, so bad input leaves nothing behind. ``axes`` says
+    where the axes of scans point to that do not say it themselves (:func:`femur_lib.volumes.read_volume`).
+
+    Masks are empty in slices that the network does not see. A warning names each scan that has such slices; of scans
+    with a true mask, one warning names those whose femur goes on there.
 
     Returns:
         The masks' paths.
@@ -93,88 +114,146 @@ def predict_files(
     from femur_lib.plotting import overlay_page, save
 
     out = Path(out)
+    cut_off = []
     for scan in scans:
-        if not overwrite:
-            check_free(out, scan.name, (*SUFFIXES.values(), PICTURE))
-        image = read_volume(scan.image)
+        check_free(out, scan.name, (*SUFFIXES.values(), PICTURE), overwrite)
+        image = read_volume(scan.image, axes)
         check_fits(segmenter, scan.image, image)
-        if scan.truth is not None:
-            check_same_grid(scan.truth, read_mask(scan.truth), scan.image, image)
+        if scan.truth is None:
+            warn_of_unseen(segmenter, scan.image, image)
+        else:
+            truth = on_grid_of(scan.truth, read_mask(scan.truth), scan.image, image)
+            if femur_outside(to_stack(truth).array, segmenter.grid.slices):
+                cut_off.append(scan.name)
+    if cut_off:
+        warnings.warn(
+            f"The network sees the central {segmenter.grid.slices} slices of a scan, and its masks are empty in the "
+            f"others; in {len(cut_off)} of {len(scans)} scans the true femur goes on there: {', '.join(cut_off)}.",
+            stacklevel=2,
+        )
 
     def predict(scan: Scan) -> tuple[Path, Volume, Volume]:
-        image = read_volume(scan.image)
+        image = read_volume(scan.image, axes)
         probability, mask = segment(segmenter, image)
         return write_segmentation(out, scan.name, probability, mask), image, mask
 
     masks = []
     for number, (scan, (written, image, mask)) in enumerate(zip(scans, side_by_side(predict, scans), strict=True), 1):
         masks.append(written)
-        truth = read_mask(scan.truth) if scan.truth else None
+        truth = on_grid_of(scan.truth, read_mask(scan.truth), scan.image, image) if scan.truth else None
         save(overlay_page(image, mask, truth, title=scan.name), out / f"{scan.name}{PICTURE}")
         progress(f"{scan.name} ({number} of {len(scans)})")
     return masks
 
 
 def score(true: Volume, predicted: Volume) -> dict[str, float]:
-    """All scores of one mask: overlap, and surface distances in mm by the scan's spacing."""
+    """All scores of one mask: overlap, and surface distances in mm by the steps of the scan's axes, sheared or not."""
     return {
         **overlap(true.array, predicted.array),
-        **distances(true.array, predicted.array, true.spacing_mm),
+        **distances(true.array, predicted.array, true.steps_mm),
     }
 
 
 def truth_paths(truth: str | os.PathLike) -> dict[str, Path]:
-    """Masks by name: of a cohort by participant, of a plain folder by file name without ``_mask`` and ``.nii.gz``."""
+    """Masks by name: of a cohort by participant, of a plain folder by file name (:func:`masks_by_name`)."""
     truth = Path(truth)
     if (truth / "participants.tsv").is_file():
         return {s.id: s.mask for s in read_cohort(truth).subjects}
-    files = sorted([*truth.glob("*.nii"), *truth.glob("*.nii.gz")])
-    files = [f for f in files if not f.name.endswith(SUFFIXES["probability"])]
-    return {f.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_mask"): f for f in files}
+    return masks_by_name(truth)
 
 
-def score_files(truth: Mapping[str, Path], predictions: str | os.PathLike) -> pd.DataFrame:
-    """Score every predicted mask of a folder against the true mask of its name, on the truth's grid.
+def masks_by_name(folder: str | os.PathLike) -> dict[str, Path]:
+    """The masks of a folder by name: ``hip07_mask.nii.gz`` by ``femur predict``, or nnU-Net's ``hip07.nii.gz``.
+
+    Scans beside them are left aside: ``hip07.nii.gz`` where there is ``hip07_mask.nii.gz``, and ``hip07_0000.nii.gz``
+    where there is ``hip07.nii.gz``. So are probabilities. The endings of images do not count: all of these, and
+    ``hip07_T1w_mask.nii.gz``, are masks of "hip07".
+
+    Raises:
+        DataError: it is not a folder, or two masks have one name.
+    """
+    groups: dict[str, list[Path]] = {}
+    for file in nifti_files(folder):
+        if not scan_name(file).endswith("_probability"):
+            groups.setdefault(re.sub(OF_MASKS, "", scan_name(file)), []).append(file)
+    masks = []
+    for name, files in groups.items():
+        marked = [file for file in files if scan_name(file).endswith("_mask")]
+        masks += marked or [file for file in files if scan_name(file) == name] or files
+    return by_name(masks, OF_MASKS)
+
+
+def score_files(
+    truth: Mapping[str, Path], predictions: str | os.PathLike, label: int = 1, axes: str = ""
+) -> pd.DataFrame:
+    """Score every predicted mask of a folder against the true mask of its name, on the prediction's grid.
+
+    A prediction without a truth is named in a warning, as is a truth without a prediction.
+
+    Args:
+        truth: true masks by name.
+        predictions: a folder of masks (:func:`masks_by_name`).
+        label: the value that means femur in all of them.
+        axes: as of :func:`femur_lib.volumes.read_volume`.
 
     Returns:
         One row a mask: participant_id, dice, precision, recall, specificity, asd_mm, msd_mm, hd95_mm, nsd (NaN where
         undefined: an empty prediction has no precision and no surface).
 
     Raises:
-        DataError: no predictions, one without a truth, a file that cannot be used, or grids that differ.
+        DataError: no predictions, none with a truth, a file that cannot be used, or grids that differ.
     """
     predictions = Path(predictions)
-    files = sorted(predictions.glob(f"*{SUFFIXES['mask']}"))
-    if not files:
+    found = masks_by_name(predictions) if predictions.is_dir() else {}
+    if not found:
         raise DataError(
-            f"{predictions} holds no *{SUFFIXES['mask']}; the output of femur predict was expected.",
+            f"{predictions} holds no *{SUFFIXES['mask']} and no mask in nnU-Net's way, hip07.nii.gz; the output of "
+            "femur predict was expected.",
             "Check the folder.",
         )
+    strangers = {name: file for name, file in found.items() if name not in truth}
+    said = "; ".join(f"{file} has no true mask of the name {name}" for name, file in strangers.items())
+    if len(strangers) == len(found):
+        raise DataError(f"{said}; there are {', '.join(truth) or 'none'}.", "Check the names.")
+    if strangers:
+        warnings.warn(f"{said}: not scored.", stacklevel=2)
+    missing = [name for name in truth if name not in found]
+    if missing:
+        warnings.warn(
+            f"{', '.join(missing)}: no prediction in {predictions}; {len(truth) - len(missing)} of {len(truth)} true "
+            "masks are scored.",
+            stacklevel=2,
+        )
     rows = []
-    for file in files:
-        name = file.name.removesuffix(SUFFIXES["mask"])
-        if name not in truth:
-            raise DataError(
-                f"{file} has no true mask of the name {name}; there are {', '.join(truth) or 'none'}.",
-                "Check the names.",
-            )
-        true = read_mask(truth[name])
-        predicted = read_prediction(file)
-        check_same_grid(file, predicted, truth[name], true)
-        rows.append({"participant_id": name, **score(true, predicted)})
+    for name, file in found.items():
+        if name in truth:
+            true, predicted = read_mask(truth[name], label, axes=axes), read_prediction(file, label, axes)
+            predicted = on_grid_of(file, predicted, truth[name], true)
+            rows.append({"participant_id": name, **score(true, predicted)})
     return pd.DataFrame(rows)
 
 
-def read_prediction(path: Path) -> Volume:
+def summary(scores: pd.DataFrame, of: int) -> pd.DataFrame:
+    """Mean and standard deviation of each score, of how many scans they are, and how many there should have been."""
+    values = scores.drop(columns="participant_id")
+    table = pd.DataFrame({"mean": values.mean(), "sd": values.std(), "scans": values.count(), "of": of})
+    return table.rename_axis("score").reset_index()
+
+
+def read_prediction(path: Path, label: int = 1, axes: str = "") -> Volume:
     """A predicted mask, which unlike a true one may be empty.
 
     Raises:
-        DataError: it cannot be read, or has values other than 0 and 1.
+        DataError: it cannot be read, or has values other than 0 and ``label``.
     """
-    labels = read_labels(path)
-    if labels.array.max() > 1 or labels.array.min() < 0:
-        raise DataError(f"{path} has values other than 0 and 1; a mask was expected.", "Predict again.")
-    return Volume(labels.array == 1, labels.affine)
+    labels = read_labels(path, axes)
+    others = [int(v) for v in np.unique(labels.array) if v not in (0, label)]
+    if others:
+        raise DataError(
+            f"{path} has values other than 0 and {label}: {', '.join(map(str, others))}; a mask was expected.",
+            "Name the right label, or predict again.",
+        )
+    return replace(labels, array=labels.array == label)
 
 
 @dataclass(frozen=True)
@@ -212,8 +291,10 @@ def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
     predict_files(run.segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
 
     def look_at(scan: Scan) -> tuple[list[dict], ProbabilityHistogram]:
-        truth, rows, counts = read_mask(cohort[scan.name].mask), [], ProbabilityHistogram()
-        probability = read_volume(folder / "predictions" / f"{scan.name}{SUFFIXES['probability']}")
+        rows, counts = [], ProbabilityHistogram()
+        file = folder / "predictions" / f"{scan.name}{SUFFIXES['probability']}"
+        probability = read_volume(file)
+        truth = on_grid_of(cohort[scan.name].mask, read_mask(cohort[scan.name].mask), file, probability)
         plain = threshold_mask(probability.array, run.segmenter.threshold)
         for kept, mask in ((False, plain), (True, largest_component(plain))):
             scores = score(truth, Volume(mask, truth.affine))

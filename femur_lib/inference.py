@@ -10,8 +10,9 @@ What has been trained travels as one value, a :class:`Segmenter`. Nothing here n
 
 import os
 import threading
+import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,11 +39,13 @@ from femur_lib.preprocessing import (
     to_grid,
     unpad,
 )
-from femur_lib.volumes import Volume, from_stack, to_stack, write_volume
+from femur_lib.volumes import Volume, by_name, from_stack, to_stack, write_volume
 
 BATCH_PIXELS, BATCH_BYTES = 2**20, 2**30  # slices share a batch up to so many pixels, and bytes of their widest layer
+LONGEST_NAME = 240  # bytes; file systems take 255, some of which a half-written file needs
 CONNECTIVITIES = {6: 1, 18: 2, 26: 3}  # how many neighbours of a voxel touch it, and the rank by which scipy knows that
 SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz"}
+PLANES = ("axial", "sagittal", "coronal")  # a stack's axis along which a scan's slices follow one another
 SPACING_TOLERANCE = 1.5  # a network is not asked about pixels so much larger or smaller than those it was trained on
 
 _one_at_a_time = threading.Lock()  # scans may be read, resampled and scored side by side, but a network takes one
@@ -86,7 +89,7 @@ def segment(segmenter: Segmenter, volume: Volume) -> tuple[Volume, Volume]:
     mask = threshold_mask(probability.array, segmenter.threshold)
     if segmenter.largest_component:
         mask = largest_component(mask)
-    return probability, Volume(mask, volume.affine)
+    return probability, replace(volume, array=mask)
 
 
 def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:
@@ -268,12 +271,39 @@ def largest_component(mask: np.ndarray, connectivity: int = 26) -> np.ndarray:
 
 def check_fits(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) -> None:
     """Raise a DataError if a scan's pixels, once resampled, differ much from those the network was trained on."""
-    found, wanted = np.array(grid_spacing_mm(volume, segmenter.grid)), np.array(segmenter.grid_spacing_mm)
-    if np.maximum(found / wanted, wanted / found).max() > SPACING_TOLERANCE:
-        raise DataError(
-            f"{path} has pixels of {_times(found)} mm on the network's grid; about {_times(wanted)} mm were expected, "
-            "as in its training.",
-            "Crop or resample the scan to a field of view like that of the training scans.",
+    stack, grid = to_stack(volume), segmenter.grid
+    found, wanted = np.array(grid_spacing_mm(volume, grid)), np.array(segmenter.grid_spacing_mm)
+    ratio = found / wanted
+    if np.maximum(ratio, 1 / ratio).max() <= SPACING_TOLERANCE:
+        return
+    size = grid.rows * found[0], grid.columns * found[1]
+    reasons = []
+    if not 1 / SPACING_TOLERANCE <= ratio[2] <= SPACING_TOLERANCE:
+        thickest = int(np.argmax(stack.spacing_mm))
+        others = max(mm for axis, mm in enumerate(stack.spacing_mm) if axis != thickest)
+        other_plane = thickest < 2 and stack.spacing_mm[thickest] > SPACING_TOLERANCE * others
+        said = f", as if it had been scanned in {PLANES[thickest]} planes" if other_plane else ""
+        reasons.append(f"its coronal slices are {found[2]:.3g} mm thick instead of about {wanted[2]:.3g}{said}")
+    if np.maximum(ratio, 1 / ratio)[:2].max() > SPACING_TOLERANCE:
+        usual = grid.rows * wanted[0], grid.columns * wanted[1]
+        said = ", which is wider than one hip" if ratio[1] > SPACING_TOLERANCE else ""
+        reasons.append(
+            f"its field of view is {_times(size)} mm (height x width) instead of about {_times(usual)}{said}"
+        )
+    raise DataError(
+        f"{path} has pixels of {_times(found)} mm on the network's grid; about {_times(wanted)} mm were expected, "
+        f"as in its training: {'; and '.join(reasons)}.",
+        "Crop the scan to one hip, or resample it, so that it is like the training scans.",
+    )
+
+
+def warn_of_unseen(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) -> None:
+    """Say in a warning that a scan has more slices than the network sees, if it has."""
+    slices, seen = to_stack(volume).array.shape[2], segmenter.grid.slices
+    if slices > seen:
+        warnings.warn(
+            f"{path} has {slices} slices; the network sees the central {seen}, and the mask is empty in the others.",
+            stacklevel=3,
         )
 
 
@@ -287,24 +317,20 @@ def scans_by_name(images: Sequence[str | os.PathLike]) -> dict[str, Path]:
     Raises:
         DataError: two files have one name.
     """
-    scans: dict[str, Path] = {}
-    for image in map(Path, images):
-        name = image.name.removesuffix(".gz").removesuffix(".nii")
-        if name in scans:
-            raise DataError(f"{image} and {scans[name]} share a name; each scan needs its own.", "Rename one of them.")
-        scans[name] = image
-    return scans
+    return by_name(images)
 
 
-def check_free(out: Path, name: str, suffixes: Iterable[str] = SUFFIXES.values()) -> None:
-    """Raise a DataError if one of the files to be written for a scan exists already."""
+def check_free(out: Path, name: str, suffixes: Iterable[str] = SUFFIXES.values(), overwrite: bool = False) -> None:
+    """Raise a DataError if one of the files to be written for a scan exists already, or could not have its name."""
     for suffix in suffixes:
         target = out / f"{name}{suffix}"
-        if target.exists():
+        if len(os.fsencode(target.name)) > LONGEST_NAME:
+            raise DataError(f"{target} is too long a name for a file; shorter ones can be written.", "Rename the scan.")
+        if target.exists() and not overwrite:
             raise DataError(f"{target} exists already.", "Choose another folder, or pass --overwrite.")
 
 
 def write_segmentation(out: Path, name: str, probability: Volume, mask: Volume) -> Path:
     """Write both beside each other; returns the mask's path."""
-    write_volume(out / f"{name}{SUFFIXES['probability']}", probability.array, probability.affine)
-    return write_volume(out / f"{name}{SUFFIXES['mask']}", mask.array, mask.affine)
+    write_volume(out / f"{name}{SUFFIXES['probability']}", probability.array, probability.affine, probability.forms)
+    return write_volume(out / f"{name}{SUFFIXES['mask']}", mask.array, mask.affine, mask.forms)

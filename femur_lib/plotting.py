@@ -6,6 +6,7 @@ Figures of scores and curves follow the paper's, and are in :mod:`femur_lib.pape
 import base64
 import io
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,9 @@ TRUTH, PREDICTED = "#56B4E9", "#E69F00"
 def png(figure: Figure, dpi: int = 90) -> bytes:
     """A figure as PNG, for a widget or a page; it is closed."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=dpi, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a title may be a file's name, in any script
+        figure.savefig(buffer, dpi=dpi, format="png", metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()
 
@@ -103,7 +106,7 @@ def overlay_page(image: Volume, predicted: Volume | None, truth: Volume | None, 
         show_slice(ax, stack.array[cut], *cuts, limits=limits, aspect=aspect)
         ax.set_title(name, fontsize=9)
     axes[0].set_ylabel("patient's right on the left", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may have a $
     masks_legend(figure, truth is not None, predicted is not None)
     return figure
 
@@ -132,6 +135,6 @@ def contact_sheet(
         ax.axis("off")
     for ax, (title, picture, true, guess, aspect) in zip(axes.flat, panels, strict=False):
         show_slice(ax, picture, true, guess, aspect=aspect)
-        ax.set_title(title, fontsize=8)
+        ax.set_title(title, fontsize=8, parse_math=False)
     masks_legend(figure, predicted=any(panel[3] is not None for panel in panels))
     return figure

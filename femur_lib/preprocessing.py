@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from femur_lib._runtime.errors import DataError
-from femur_lib.volumes import Volume, to_stack
+from femur_lib.volumes import Volume, central_slices, to_stack
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,6 @@ def from_grid(probability: np.ndarray, stack_shape: tuple[int, ...]) -> np.ndarr
     out = np.zeros((rows, columns, slices), np.float32)
     out[..., central_slices(slices, probability.shape[2])] = resample_in_plane(probability, rows, columns, order=1)
     return out
-
-
-def central_slices(available: int, wanted: int) -> slice:
-    """The central ``wanted`` of ``available`` slices; all of them where there are fewer (paper: 48 of 60).
-
-    >>> central_slices(60, 48)
-    slice(6, 54, None)
-    """
-    first = max(0, (available - wanted) // 2)
-    return slice(first, min(available, first + wanted))
 
 
 def resample_in_plane(stack: np.ndarray, rows: int, columns: int, order: int = 3) -> np.ndarray:

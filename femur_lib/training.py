@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from femur_lib.metrics.curves import ProbabilityHistogram
 from femur_lib.preprocessing import grid_spacing_mm
 from femur_lib.runs import claim, compare, data_hash, is_finished, partial_folder, precision_begun_in, read_record
 from femur_lib.unet import rebuilt, unet
+from femur_lib.volumes import read_volume
 
 AVERAGED_STEPS = 100  # about how many steps "keep: average" averages the weights over
 
@@ -105,6 +107,13 @@ def train(
         cache = run.parent / ".femur-cache"
         training_samples = load_samples(cohort, training, settings.grid, cache)
         validation_samples = load_samples(cohort, validation, settings.grid, cache)
+        for sample in training_samples + validation_samples:
+            if sample.outside:
+                warnings.warn(
+                    f"{cohort[sample.subject].mask} has {sample.outside} femur voxels outside the central "
+                    f"{settings.grid.slices} slices, on which the network is trained; it never learns them.",
+                    stacklevel=2,
+                )
         claim(work, record)  # only now, when every scan has been read and found good
         weights, seconds = fit(work, settings, training_samples, validation_samples, progress)
         progress("choosing the threshold")
@@ -243,14 +252,17 @@ def _record(work: Path, cohort: Cohort, settings: Settings, record: dict, weight
     predictor = rebuilt(model, s.architecture, s.input_size(patches), s.precision)
     segmenter = Segmenter(predictor, s.architecture, s.grid, flip=flip, patches=patches)
 
-    def look_at(name: str) -> tuple[ProbabilityHistogram, tuple[float, ...]]:
+    def look_at(name: str) -> ProbabilityHistogram:
         image, mask = read_subject(cohort[name])
         counts = ProbabilityHistogram()
         counts.add(mask.array, predict_volume(segmenter, image).array)
-        return counts, grid_spacing_mm(image, s.grid)
+        return counts
 
-    histograms, spacings = zip(*machine.side_by_side(look_at, record[choosing]), strict=True)
-    histogram = sum(histograms, ProbabilityHistogram())
+    def spacing_of(name: str) -> tuple[float, float, float]:
+        return grid_spacing_mm(read_volume(cohort[name].image), s.grid)
+
+    histogram = sum(machine.side_by_side(look_at, record[choosing]), ProbabilityHistogram())
+    spacings = list(machine.side_by_side(spacing_of, record["training"]))
     model.save(work / "model.keras")
     history, peak = pd.read_csv(work / "history.csv"), machine.peak_bytes()
     found = {

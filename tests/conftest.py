@@ -21,6 +21,7 @@ AXIS_ORDERS = [
     "".join(letters) for pairs in itertools.permutations(("RL", "AP", "SI")) for letters in itertools.product(*pairs)
 ]  # all 48
 
+RAS_2_MM = np.diag([2.0, 2.0, 2.0, 1.0])
 DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 
 
@@ -71,9 +72,12 @@ def draw(text: str) -> np.ndarray:
 
 
 def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
-    """A NIfTI file written by nibabel alone, so that our reading is not tested against our own writing."""
+    """A NIfTI file written by nibabel alone, so that our reading is not tested against our own writing.
+
+    Without an affine its axes are R, A and S: an identity would say that nobody knows them.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    nib.save(nib.Nifti1Image(array, RAS_2_MM if affine is None else affine), path)
     return path
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from femur_lib._runtime.files import checksums, write_json
 from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort, read_cohort, read_subject
 from femur_lib.evaluation import (
+    Scan,
     FILES,
     SEAL,
     choices,
@@ -24,14 +26,16 @@ from femur_lib.evaluation import (
     predict_files,
     read_evaluation,
     scans_of_files,
+    score,
     score_files,
+    summary,
     truth_paths,
 )
 from femur_lib.inference import Segmenter
 from femur_lib.metrics.curves import ProbabilityHistogram, write_histograms
 from femur_lib.preprocessing import Grid
 from femur_lib.runs import Run, load_run
-from femur_lib.volumes import write_volume
+from femur_lib.volumes import Volume, write_volume
 
 
 class Bright:
@@ -106,6 +110,39 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
     assert nib.load(drawn).shape == (24, 24, 12)
 
 
+@pytest.fixture
+def two_hips(tmp_path) -> list[Scan]:
+    """Two scans of 12 slices with their true masks, which fill slices 6 and 7."""
+    found = []
+    for name in ("one", "two"):
+        image, block = scan_at(tmp_path / f"{name}.nii.gz", "LIP", (2, 2, 4))
+        mask = write_nifti(tmp_path / f"{name}_true.nii.gz", block.astype(np.uint8), nib.load(image).affine)
+        found.append(Scan(name, image, mask))
+    return found
+
+
+def warned(slices: int, scans: list[Scan], out: Path) -> list[str]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        predict_files(replace(BRIGHT, grid=Grid(24, 24, slices)), scans, out)
+    return [str(w.message) for w in said]
+
+
+def test_a_scan_of_more_slices_than_the_network_sees_is_named(two_hips, tmp_path):
+    scans = [replace(scan, truth=None) for scan in two_hips]
+    assert warned(8, scans, tmp_path / "out") == [
+        f"{scan.image} has 12 slices; the network sees the central 8, and the mask is empty in the others."
+        for scan in scans
+    ]
+    assert warned(12, scans, tmp_path / "all") == []
+
+
+def test_a_true_femur_that_goes_on_beyond_the_slices_seen_is_named_once_for_all_scans(two_hips, tmp_path):
+    (said,) = warned(2, two_hips, tmp_path / "out")  # slices 5 and 6
+    assert said.endswith("in 2 of 2 scans the true femur goes on there: one, two.")
+    assert warned(4, two_hips, tmp_path / "enough") == []
+
+
 # --- scores of files
 
 
@@ -115,7 +152,8 @@ def test_perfect_predictions_score_perfectly_and_an_empty_one_has_no_surface(tin
     shutil.copy(truth[perfect], tmp_path / f"{perfect}_mask.nii.gz")
     shape, affine = nib.load(truth[empty]).shape, nib.load(truth[empty]).affine
     write_nifti(tmp_path / f"{empty}_mask.nii.gz", np.zeros(shape, np.uint8), affine)
-    table = score_files(truth, tmp_path).set_index("participant_id")
+    with pytest.warns(UserWarning, match=r"sub-02R, .*no prediction in .*; 2 of 7 true masks are scored"):
+        table = score_files(truth, tmp_path).set_index("participant_id")
     ones = dict.fromkeys(("dice", "precision", "recall", "specificity", "nsd"), 1)
     assert table.loc[perfect].to_dict() == ones | dict.fromkeys(("asd_mm", "msd_mm", "hd95_mm"), 0)
     assert table.loc[empty, "dice"] == 0
@@ -132,14 +170,107 @@ def test_perfect_predictions_score_perfectly_and_an_empty_one_has_no_surface(tin
 )
 def test_a_prediction_that_cannot_be_scored_is_named(tiny_cohort, tmp_path, name, value, says):
     write_nifti(tmp_path / f"{name}_mask.nii.gz", np.full((2, 2, 2), value, np.uint8))
+    truth = {k: v for k, v in truth_paths(tiny_cohort.root).items() if k == "sub-01R"}
     with pytest.raises(DataError, match=f"{name}_mask.* {says}"):
-        score_files(truth_paths(tiny_cohort.root), tmp_path)
+        score_files(truth, tmp_path)
 
 
 def test_truth_may_be_a_plain_folder(tmp_path):
     for name in ("a_mask.nii.gz", "b.nii", "b_probability.nii.gz"):
         write_nifti(tmp_path / name, np.zeros((2, 2, 2), np.uint8))
     assert set(truth_paths(tmp_path)) == {"a", "b"}
+
+
+@pytest.fixture
+def drawn(tmp_path) -> tuple[Path, np.ndarray]:
+    """A folder of three true masks of the value 2, and what they mark."""
+    mask = np.zeros((9, 8, 7), np.uint8)
+    mask[3:6, 2:6, 2:5] = 2
+    for name in "abc":
+        write_nifti(tmp_path / "truth" / f"{name}.nii.gz", mask)
+    return tmp_path / "truth", mask
+
+
+@pytest.mark.parametrize("names", ["{}_mask.nii.gz", "{}.nii.gz", "{}_T1w_mask.nii", "{}_0000_mask.NII.GZ"])
+def test_predictions_are_found_by_our_names_and_by_nnu_nets_beside_scans_of_both_kinds(drawn, tmp_path, names):
+    truth, mask = drawn
+    for name in "abc":
+        write_nifti(tmp_path / "p.nii.gz", mask).rename(tmp_path / names.format(name))
+        write_nifti(tmp_path / f"{name}_0000.nii.gz", mask * 0.3)  # nnU-Net's name of a scan
+        write_nifti(tmp_path / f"{name}_probability.nii.gz", mask * 0.3)
+    (tmp_path / "dataset.json").write_text("{}")
+    table = score_files(truth_paths(truth), tmp_path, label=2)
+    assert table.participant_id.tolist() == ["a", "b", "c"]
+    assert (table.dice == 1).all()
+
+
+def test_a_value_that_is_not_the_label_is_named_in_truth_and_in_prediction(drawn, tmp_path):
+    truth, mask = drawn
+    write_nifti(tmp_path / "a_mask.nii.gz", mask // 2)
+    with pytest.raises(DataError, match=r"a\.nii\.gz has the values \[0, 2\]"):
+        score_files(truth_paths(truth), tmp_path)
+    with (
+        pytest.warns(UserWarning, match="b, c: no prediction"),
+        pytest.raises(DataError, match=r"a_mask.* other than 0 and 2: 1;"),
+    ):
+        score_files(truth_paths(truth), tmp_path, label=2)
+
+
+def test_a_prediction_without_a_truth_is_named_and_the_others_are_scored(drawn, tmp_path):
+    truth, mask = drawn
+    for name in "abcd":
+        write_nifti(tmp_path / f"{name}_mask.nii.gz", mask * np.float32(0.9999))
+    with pytest.warns(UserWarning, match=r"d_mask\.nii\.gz has no true mask of the name d"):
+        assert score_files(truth_paths(truth), tmp_path, label=2).dice.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "names", [("a_mask.nii", "a_mask.nii.gz"), ("a.nii", "a.nii.gz"), ("a_T1w.nii", "a_image.nii")]
+)
+def test_two_predictions_of_one_name_are_refused(drawn, tmp_path, names):
+    truth, mask = drawn
+    for name in names:
+        write_nifti(tmp_path / name, mask)
+    with pytest.raises(DataError, match="share a name"):
+        score_files(truth_paths(truth), tmp_path, label=2)
+
+
+def test_a_mean_says_of_how_many_scans_it_is():
+    scores = pd.DataFrame({"participant_id": ["a", "b", "c"], "dice": [1, 0.5, 0], "asd_mm": [1, 2, np.nan]})
+    found = summary(scores, of=4).set_index("score")
+    assert found.loc["dice", ["mean", "sd", "scans", "of"]].tolist() == [0.5, 0.5, 3, 4]
+    assert found.loc["asd_mm", ["mean", "scans", "of"]].tolist() == [1.5, 2, 4]
+
+
+def test_distances_on_a_sheared_grid_are_those_of_the_world():
+    shear = affine_of("ILP") @ np.array([[1, 0, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    one, other = np.zeros((2, 9, 9, 9), bool)
+    one[2, 4, 2] = other[2, 4, 6] = True  # four slices apart, and so four rows, on the grid: sqrt(32) mm
+    found = score(Volume(one, shear), Volume(other, shear))
+    assert found["asd_mm"] == pytest.approx(np.linalg.norm(shear[:3, 2] * 4))
+    assert found["asd_mm"] == pytest.approx(np.sqrt(32))
+    assert score(Volume(one, affine_of("ILP")), Volume(other, affine_of("ILP")))["asd_mm"] == pytest.approx(4)
+
+
+def test_a_file_may_have_any_name(tmp_path):
+    path, _ = scan_at(tmp_path / "hip $\\frac{1$ 患者.nii.gz", "LIP", (2, 2, 4))
+    predict_files(BRIGHT, scans_of_files([path]), tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_predictions_carry_the_forms_of_their_scan_with_their_codes(tmp_path):
+    path, _ = scan_at(tmp_path / "hip.nii.gz", "LIP", (2, 2, 4))
+    image = nib.load(path)
+    image.set_sform(image.affine, 4)
+    image.set_qform(affine_of("LIP", (2, 2, 4), (0, 0, 20)), 1)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
+    with pytest.warns(UserWarning, match="qform and an sform that differ"):
+        predict_files(BRIGHT, scans_of_files([path]), tmp_path / "out")
+    for kind in ("mask", "probability"):
+        header = nib.load(tmp_path / "out" / f"hip_{kind}.nii.gz").header
+        assert (header["sform_code"], header["qform_code"]) == (4, 1)
+        np.testing.assert_allclose(header.get_sform(), image.get_sform(), atol=1e-5)
+        np.testing.assert_allclose(header.get_qform(), image.get_qform(), atol=1e-5)
 
 
 # --- an evaluated run

@@ -16,9 +16,8 @@ FIRST = {
     "losses": ("class_weights",),
     "metrics.overlap": ("overlap",),
     "metrics.surface_distance": ("distances",),
-    "preprocessing": ("central_slices",),
     "unet": ("unet",),
-    "volumes": ("to_stack",),
+    "volumes": ("central_slices", "to_stack"),
 }
 
 

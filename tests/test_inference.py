@@ -1,5 +1,7 @@
 """From a scan on any axes to a probability and a mask in the same place."""
 
+import warnings
+
 import numpy as np
 import pytest
 from conftest import affine_of, centre_of, draw, world
@@ -13,6 +15,7 @@ from femur_lib.architecture import Architecture, cost, unpadded_geometry
 from femur_lib.inference import (
     Segmenter,
     check_fits,
+    check_free,
     grid_probability,
     largest_component,
     predict_volume,
@@ -20,6 +23,7 @@ from femur_lib.inference import (
     segment,
     slices_at_once,
     threshold_mask,
+    warn_of_unseen,
 )
 from femur_lib.preprocessing import Grid
 from femur_lib.volumes import Volume
@@ -213,6 +217,37 @@ def test_a_scan_must_have_pixels_about_as_large_as_those_of_the_training(trained
         return
     with pytest.raises(DataError, match=r"hip\.nii has pixels of 1 x 1\.2 x 2\.5 mm .* 1 x 1\.2 x 1\.6 mm"):
         check_fits(segmenter, "hip.nii", volume)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "spacing_mm", "says"),
+    [
+        ("ILP", (30, 26, 12), (1, 1.2, 9), "coronal slices are 9 mm thick instead of about 2.5"),
+        ("LPS", (26, 30, 12), (1.2, 1, 6), "as if it had been scanned in axial planes"),
+        ("ILP", (30, 60, 12), (1, 1.2, 2.5), "wider than one hip"),
+    ],
+)
+def test_a_scan_that_does_not_fit_says_in_what(axes, shape, spacing_mm, says):
+    volume = Volume(random(*shape), affine_of(axes, spacing_mm))
+    with pytest.raises(DataError, match=says):
+        check_fits(Segmenter(Fake(bright), SOLID, GRID, grid_spacing_mm=(1, 1.2, 2.5)), "hip.nii", volume)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_name_too_long_for_a_file_is_refused_before_any_work(tmp_path, overwrite):
+    with pytest.raises(DataError, match="too long a name"):
+        check_free(tmp_path, "患" * 80, overwrite=overwrite)
+
+
+@pytest.mark.parametrize(("axes", "says"), [("ILP", True), ("PIL", False)])
+def test_a_scan_with_more_slices_than_the_network_sees_is_named(axes, says):
+    volume = Volume(random(12, 12, 15), affine_of(axes, (1, 1, 1)))  # 15 slices, or 12
+    segmenter = Segmenter(Fake(bright), SOLID, GRID)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warn_of_unseen(segmenter, "hip.nii", volume)
+    sentence = "hip.nii has 15 slices; the network sees the central 12, and the mask is empty in the others."
+    assert [str(w.message) for w in said] == [sentence] * says
 
 
 def test_scans_are_named_after_their_files_and_no_two_alike(tmp_path):

@@ -14,14 +14,17 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import tiny_hip
 
 from femur_lib import training
 from femur_lib._runtime.errors import DataError
+from femur_lib.cohort import new_cohort, read_cohort, read_subject, write_hip
 from femur_lib.config import Profile, resolve
 from femur_lib.dataset import HipDataset, load_samples
 from femur_lib.runs import load_run
 from femur_lib.training import learning_rate, split, train
 from femur_lib.unet import unet
+from femur_lib.volumes import Volume
 
 PROFILE = Profile(
     profile="tiny", grid_2d=(16, 16, 8), grid_3d=(16, 16, 8), epochs=6, first_epochs=3, patience=2, learning_rate=3e-3,
@@ -79,6 +82,30 @@ def test_a_run_holds_the_network_the_history_and_the_record_and_nothing_else(run
     assert record["threshold_chosen_on"] == "validation"
     assert not set(record["training"]) & set(record["validation"])
     assert len(pd.read_csv(run / "history.csv")) == record["epochs_trained"]
+
+
+def test_a_femur_outside_the_slices_that_are_trained_on_is_named_every_time(tiny_cohort, tmp_path):
+    profile = changed(grid_3d=(24, 24, 4), epochs=1)
+    for run in ("one", "again"):  # the second finds the scans in the cache
+        with pytest.warns(UserWarning, match=r"sub-\w+_desc-femur_mask\S* has \d+ femur voxels outside the central 4"):
+            train(tiny_cohort, tmp_path / run, "3d-f2-l1", profile, 0, progress=quiet)
+
+
+def test_the_spacing_of_a_run_is_that_of_its_training_scans_alone(tmp_path):
+    with new_cohort(tmp_path / "hips", "tiny", "tests") as add:
+        for k in range(4):
+            image, mask = tiny_hip(k)
+            add(f"sub-{k}", f"p{k}", "R", "x", image, mask)
+    cohort, profile = read_cohort(tmp_path / "hips"), changed(epochs=1)
+    for name in split(cohort, profile, 0)[1]:
+        image, mask = read_subject(cohort[name])
+        stretched = Volume(image.array, image.affine @ np.diag([1, 1, 1.4, 1]))
+        write_hip(cohort.root, name, stretched, mask.array)
+    run = train(cohort, tmp_path / "run", "3d-f2-l1", profile, 0, progress=quiet)
+    rows, columns, _ = profile.grid_3d
+    assert json.loads((run / "run.json").read_text())["grid_spacing_mm"] == pytest.approx(
+        [2 * 24 / rows, 2 * 24 / columns, 5]
+    )
 
 
 def test_the_best_epochs_weights_are_kept(run, tiny_cohort):

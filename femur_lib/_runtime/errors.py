@@ -1,5 +1,8 @@
 """The errors that a user is meant to read. The command line prints them without a traceback."""
 
+import sys
+from collections.abc import Callable
+
 
 class DataError(ValueError):
     """Bad input: one sentence that names the file and says what is wrong and what was expected; then what to do.
@@ -17,3 +20,30 @@ class DataError(ValueError):
 
 class TrainingFailed(RuntimeError):
     """A training that cannot lead anywhere: why, and what to do."""
+
+
+def raise_all(faults: list[DataError]) -> None:
+    """Raise what was found, if anything: one fault as it is, several as one error with a line for each."""
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise DataError(f"{len(faults)} things are wrong:\n" + "\n".join(f"- {fault}" for fault in faults))
+
+
+def said(error: Exception) -> str:
+    """An error in one sentence; of the system's (a full disk, a folder that may not be written to) with the file."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}."
+    return str(error)
+
+
+def warn_once(program: str) -> Callable[..., None]:
+    """What prints a warning on one line, for ``warnings.showwarning``; a file that is read twice is not named twice."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, *_: object) -> None:
+        if str(message) not in seen:
+            print(f"{program}: warning: {message}", file=sys.stderr)
+        seen.add(str(message))
+
+    return show

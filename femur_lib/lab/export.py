@@ -37,7 +37,8 @@ recipe.json    every step before and after the network, with its settings
 segment.pyz    the program that takes these steps
 
 The network sees {rows} x {columns} x {slices} voxels of about {spacing} mm. A scan whose voxels would be very different
-in size is refused.
+in size is refused. Of a scan with more slices it sees the central {slices}; the program then says so, and the mask is
+empty in the others.
 {safety}
 """
 SAFETY = {

@@ -2,16 +2,20 @@
 
 import os
 import re
+import unicodedata
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import foreign_format
 from femur_lib._runtime.words import Progress
-from femur_lib.cohort import COLUMNS, new_cohort
-from femur_lib.inference import scans_by_name
-from femur_lib.volumes import check_same_grid, read_mask, read_volume
+from femur_lib.cohort import COLUMNS, ENDINGS, doubts, new_cohort, read_participants
+from femur_lib.volumes import by_name, nifti_files, on_grid_of, read_mask, read_volume, scan_name
+
+MOST_NAMED = 10  # files that were not used
 
 
 def import_pairs(
@@ -21,6 +25,7 @@ def import_pairs(
     label: int = 1,
     ignore_other_labels: bool = False,
     participants: str | os.PathLike | None = None,
+    axes: str = "",
     progress: Progress = lambda line: None,
 ) -> pd.DataFrame:
     """Write a cohort from pairs of files.
@@ -33,7 +38,9 @@ def import_pairs(
         participants: a tab-separated table with the columns participant_id (the image's name), patient, side and group.
             Without it each image counts as a patient of its own, and side and group are "n/a". That is right only if no
             patient has two images.
-        progress: gets a line for each scan.
+        axes: where the arrays' axes point to, such as "LIP", for files that do not say it (sform and qform not set, or
+            an identity).
+        progress: gets a line for each scan, and one for what was not used.
 
     Returns:
         The new cohort's table.
@@ -43,24 +50,29 @@ def import_pairs(
     """
     images, masks = Path(images), Path(masks)
     pairs = match(images, masks)
-    who = _read_participants(Path(participants), pairs) if participants else {}
+    who = _who(Path(participants), pairs, progress) if participants else {}
     taken: dict[str, str] = {}
     rows = []
     with new_cohort(out, "Imported pairs", "femur import pairs") as add:
         for name, image_file, mask_file in pairs:
-            subject = "sub-" + re.sub(r"[^A-Za-z0-9]", "", name.removeprefix("sub-"))
+            subject = _bids_name(name, image_file)
             if subject in taken:
                 raise DataError(
                     f"{image_file} would be named {subject}, as {taken[subject]} is; a name of its own was expected.",
                     "Rename the file so that it differs in a letter or a digit.",
                 )
             taken[subject] = name
-            image, mask = read_volume(image_file), read_mask(mask_file, label, ignore_other_labels)
-            check_same_grid(mask_file, mask, image_file, image)
+            image, mask = read_volume(image_file, axes), read_mask(mask_file, label, ignore_other_labels, axes)
+            mask = on_grid_of(mask_file, mask, image_file, image)
+            for doubt in doubts(mask):
+                warnings.warn(f"{mask_file} {doubt}.", stacklevel=2)
             patient, side, group = who.get(name, (subject, "n/a", "n/a"))
             add(subject, patient, side, group, image, mask.array.astype(np.uint8))
             rows.append((subject, patient, side, group))
             progress(subject)
+        unused = _unused(images, masks, pairs)
+        if unused:
+            progress(f"not used: {', '.join(unused)}")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -73,21 +85,17 @@ def match(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
     Raises:
         DataError: there is no image, two of them have one name, or one has no mask or more than one.
     """
-    image_files, mask_files = _nifti(images), _nifti(masks)
-    names = {re.sub(r"_(image|T1w|0000)$", "", name): file for name, file in image_files.items()}
+    image_files, mask_files = nifti_files(images), nifti_files(masks)
     if images.resolve() == masks.resolve():  # one folder for both: a file named after another is its mask
-        names = {n: f for n, f in names.items() if not any(n != m and _begins(n, m) for m in names)}
-        mask_files = {n: f for n, f in mask_files.items() if f not in names.values()}
-    elif len(names) < len(image_files):
-        second = min(set(image_files.values()) - set(names.values()))
-        raise DataError(
-            f"{second} has the name of another image, except for its ending; one image for each mask was expected.",
-            "Move one of the two away, or rename it.",
-        )
+        stems = {file: _plain(file) for file in image_files}
+        image_files = [f for f in image_files if not any(_is_mask_of(f, other, stems) for other in image_files)]
+        mask_files = [f for f in mask_files if f not in image_files]
+    names = {unicodedata.normalize("NFC", n): file for n, file in by_name(image_files, ENDINGS).items()}
     if not names:
-        raise DataError(f"{images} holds no .nii or .nii.gz file; scans were expected.", "Check the path.")
+        raise DataError(f"{images} holds no .nii or .nii.gz file; scans were expected.", _instead(images))
     owned: dict[str, list[Path]] = {name: [] for name in names}
-    for mask_name, file in mask_files.items():
+    for file in mask_files:
+        mask_name = unicodedata.normalize("NFC", scan_name(file))
         candidates = [name for name in names if _begins(mask_name, name)]
         if candidates:
             owned[max(candidates, key=len)].append(file)
@@ -101,30 +109,70 @@ def match(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
     return [(name, names[name], found[0]) for name, found in owned.items()]
 
 
-def _nifti(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; one that holds NIfTI files was expected.", "Check the path.")
-    return scans_by_name(sorted([*folder.glob("*.nii"), *folder.glob("*.nii.gz")]))
+def _plain(file: Path) -> str:
+    return re.sub(f"({ENDINGS})$", "", scan_name(file))
+
+
+def _is_mask_of(file: Path, image: Path, stems: dict[Path, str]) -> bool:
+    """Whether a file is named after an image beside it; ``a.nii.gz`` is the mask of ``a_0000.nii.gz``."""
+    if file == image:
+        return False
+    if stems[file] == stems[image]:
+        return scan_name(file) == stems[file] and scan_name(image) != stems[image]
+    return _begins(stems[file], stems[image])
+
+
+def _instead(folder: Path) -> str:
+    """What to do where a folder holds no scan, by what it holds instead."""
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            with file.open("rb") as opened:
+                what, do = foreign_format(file, opened.read(348)) or (
+                    "not a NIfTI file",
+                    "Convert it to NIfTI (.nii.gz).",
+                )
+            return f"{file.name} is {what}. {do}"
+    return "Check the path."
+
+
+def _unused(images: Path, masks: Path, pairs: list[tuple[str, Path, Path]]) -> list[str]:
+    """Files of both folders that belong to no pair, as words; hidden ones do not count."""
+    used = {file for _, *files in pairs for file in files}
+    used |= {f.with_suffix(".hdr") for f in used}
+    found = sorted(
+        f for folder in {images, masks} for f in folder.iterdir() if not f.name.startswith(".") and f not in used
+    )
+    return [str(f) for f in found[:MOST_NAMED]] + [f"and {len(found) - MOST_NAMED} more"] * (len(found) > MOST_NAMED)
+
+
+def _bids_name(name: str, file: Path) -> str:
+    """A name as BIDS wants it: sub-, letters and digits; ``Hüfte 7`` becomes ``sub-Hufte7``."""
+    plain = re.sub(r"[^A-Za-z0-9]", "", unicodedata.normalize("NFKD", name.removeprefix("sub-")))
+    if not plain:
+        raise DataError(
+            f"{file} has no Latin letter and no digit in its name, of which names in a cohort are made (BIDS).",
+            "Rename the file and its mask.",
+        )
+    return f"sub-{plain}"
 
 
 def _begins(longer: str, name: str) -> bool:
     return longer == name or (longer.startswith(name) and not longer[len(name)].isalnum())
 
 
-def _read_participants(path: Path, pairs: list[tuple[str, Path, Path]]) -> dict[str, tuple[str, str, str]]:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; a tab-separated table was expected.", "Check the path.")
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-    missing = [c for c in COLUMNS if c not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path} has no column {', '.join(missing)}; the columns {', '.join(COLUMNS)} were expected.",
-            "Add what is missing.",
-        )
-    who = {name: (patient, side, group) for name, patient, side, group in table[COLUMNS].to_numpy().tolist()}
+def _who(path: Path, pairs: list[tuple[str, Path, Path]], progress: Progress) -> dict[str, tuple[str, str, str]]:
+    """Patient, side and group by image; rows are named after the image's file, with or without its ending."""
+    rows = {name: (p, side, group) for name, p, side, group in read_participants(path)[COLUMNS].itertuples(index=False)}
+    who = {}
+    for name, image, _ in pairs:
+        keys = [key for key in (name, unicodedata.normalize("NFC", scan_name(image))) if key in rows]
+        if keys:
+            who[name] = rows.pop(keys[0])
     unnamed = [name for name, _, _ in pairs if name not in who]
     if unnamed:
         raise DataError(
             f"{path} has no row for {', '.join(unnamed)}; one for each image was expected.", "Add the rows."
         )
+    if rows:
+        progress(f"{path} has rows without an image, which are not used: {', '.join(rows)}")
     return who

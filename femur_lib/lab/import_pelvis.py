@@ -26,7 +26,7 @@ from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import new_cohort
 from femur_lib.inference import largest_component
-from femur_lib.volumes import Volume, check_same_grid, faces_touched, read_labels, read_volume, to_stack
+from femur_lib.volumes import Volume, faces_touched, on_grid_of, read_labels, read_volume, to_stack
 
 FEMUR = 1
 
@@ -105,7 +105,7 @@ def cases(source: str | os.PathLike) -> Iterator[Case]:
     source = Path(source)
     if (source / "data" / "images").is_dir():
         return _dicom_cases(source)
-    if any(source.glob("*_image.nii.gz")):
+    if any(source.glob("[!.]*_image.nii.gz")):
         return _nifti_cases(source)
     raise DataError(
         f"{source} holds neither data/images/images_NN nor caseNN_image.nii.gz; one of these layouts was expected.",
@@ -114,11 +114,11 @@ def cases(source: str | os.PathLike) -> Iterator[Case]:
 
 
 def _nifti_cases(source: Path) -> Iterator[Case]:
-    for image_file in sorted(source.glob("*_image.nii.gz")):
+    for image_file in sorted(source.glob("[!.]*_image.nii.gz")):
         name = image_file.name.removesuffix("_image.nii.gz")
         label_file = image_file.with_name(f"{name}_labels.nii.gz")
         image, labels = read_volume(image_file), read_labels(label_file)
-        check_same_grid(label_file, labels, image_file, image)
+        labels = on_grid_of(label_file, labels, image_file, image)
         yield Case(re.sub(r"[^A-Za-z0-9]", "", name), to_stack(image), to_stack(labels).array)
 
 

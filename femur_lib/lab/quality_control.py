@@ -17,9 +17,20 @@ from scipy import ndimage
 from femur_lib._runtime.errors import DataError
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.evaluation import read_prediction
-from femur_lib.inference import CONNECTIVITIES, SUFFIXES, largest_component, scans_by_name
+from femur_lib.inference import CONNECTIVITIES, SUFFIXES, largest_component
 from femur_lib.metrics.overlap import overlap
-from femur_lib.volumes import Volume, check_same_grid, faces_touched, read_mask, read_volume, to_stack, volume_cm3
+from femur_lib.volumes import (
+    Volume,
+    by_name,
+    check_same_grid,
+    faces_touched,
+    nifti_files,
+    on_grid_of,
+    read_mask,
+    read_volume,
+    to_stack,
+    volume_cm3,
+)
 
 CUT = "inferior"  # the border at which a scan normally ends, within the shaft
 BORDERS = ("superior", CUT, "right", "left", "anterior", "posterior")
@@ -89,7 +100,7 @@ def find_images(source: str | os.PathLike) -> dict[str, Path]:
     source = Path(source)
     if (source / "participants.tsv").is_file():
         return {s.id: s.image for s in read_cohort(source).subjects}
-    found = scans_by_name(sorted([*source.glob("*.nii"), *source.glob("*.nii.gz")]))
+    found = by_name(nifti_files(source))
     if not found:
         raise DataError(
             f"{source} holds no .nii or .nii.gz file; a cohort or a folder of scans was expected.", "Check the folder."
@@ -117,9 +128,7 @@ def read_predicted(
         probability = read.array
     for file in (folder / path.name for folder in others):
         if file.is_file():
-            other = read_prediction(file)
-            check_same_grid(file, other, path, mask)
-            masks.append(other.array)
+            masks.append(on_grid_of(file, read_prediction(file), path, mask).array)
     return mask, probability, masks
 
 
@@ -164,7 +173,7 @@ def robust_z(value: float, others: Sequence[float]) -> float:
 
 def _names(predictions: Path, others: list[Path], images: Mapping[str, Path] | None) -> list[str]:
     """Names of the predicted scans, after a check that every file that will be read is there."""
-    masks = sorted(predictions.glob(f"*{SUFFIXES['mask']}"))
+    masks = sorted(predictions.glob(f"[!.]*{SUFFIXES['mask']}"))
     if not masks:
         raise DataError(
             f"{predictions} holds no *{SUFFIXES['mask']}; the output of femur predict was expected.",

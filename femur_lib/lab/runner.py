@@ -9,13 +9,23 @@ import argparse
 import hashlib
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.errors import DataError, said, warn_once
 from femur_lib.architecture import Architecture
-from femur_lib.inference import Model, Segmenter, check_fits, check_free, scans_by_name, segment, write_segmentation
+from femur_lib.inference import (
+    Model,
+    Segmenter,
+    check_fits,
+    check_free,
+    scans_by_name,
+    segment,
+    warn_of_unseen,
+    write_segmentation,
+)
 from femur_lib.preprocessing import Grid
 from femur_lib.volumes import read_volume
 
@@ -104,23 +114,27 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
     )
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="NIfTI files")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
+    parser.add_argument("--axes", default="", help="where the axes point to of a scan that does not say it: LIP")
     parser.add_argument("--overwrite", action="store_true", help="replace files of the same name")
     a = parser.parse_args(arguments)
     try:
         segmenter = load_exported(folder or Path(sys.argv[0]).resolve().parent)
-        _segment_files(segmenter, a.scans, a.out, a.overwrite)
-    except DataError as error:
-        print(f"segment.pyz: {error}", file=sys.stderr)
+        with warnings.catch_warnings():
+            warnings.showwarning = warn_once("segment.pyz")
+            _segment_files(segmenter, a.scans, a.out, a.overwrite, a.axes)
+    except (DataError, OSError) as error:
+        print(f"segment.pyz: {said(error)}", file=sys.stderr)
         return 1
     return 0
 
 
-def _segment_files(segmenter: Segmenter, images: list[Path], out: Path, overwrite: bool) -> None:
+def _segment_files(segmenter: Segmenter, images: list[Path], out: Path, overwrite: bool, axes: str) -> None:
     scans = scans_by_name(images)
     for name, scan in scans.items():  # every scan is checked before the first is segmented
-        if not overwrite:
-            check_free(out, name)
-        check_fits(segmenter, scan, read_volume(scan))
+        check_free(out, name, overwrite=overwrite)
+        image = read_volume(scan, axes)
+        check_fits(segmenter, scan, image)
+        warn_of_unseen(segmenter, scan, image)
     for number, (name, scan) in enumerate(scans.items(), start=1):
-        write_segmentation(out, name, *segment(segmenter, read_volume(scan)))
+        write_segmentation(out, name, *segment(segmenter, read_volume(scan, axes)))
         print(f"{name} ({number} of {len(scans)})", flush=True)

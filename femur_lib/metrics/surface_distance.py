@@ -20,6 +20,9 @@ def surface(mask: np.ndarray) -> np.ndarray:
 def surface_distances(truth: np.ndarray, predicted: np.ndarray, spacing_mm) -> tuple[np.ndarray, np.ndarray]:
     """Distances (mm) from each surface voxel of one mask to the nearest surface voxel of the other, in both directions.
 
+    ``spacing_mm`` has the length of a step along each axis. Where the axes are not at right angles it is 3 x 3, and
+    each column is the step along one axis (:attr:`femur_lib.volumes.Volume.steps_mm`).
+
     Returns:
         Two arrays: from the surface of the prediction to that of the truth, and back. Both are empty if either mask is.
     """
@@ -49,7 +52,9 @@ def _to_nearest(start: np.ndarray, end: np.ndarray, spacing_mm) -> np.ndarray:
 
 
 def _points_mm(places: np.ndarray, shape: tuple[int, ...], spacing_mm) -> np.ndarray:
-    return np.stack(np.unravel_index(places, shape), axis=-1) * spacing_mm
+    index = np.stack(np.unravel_index(places, shape), axis=-1)
+    steps = np.asarray(spacing_mm)
+    return index * steps if steps.ndim == 1 else index @ steps.T
 
 
 def distances(

@@ -13,6 +13,7 @@ import keras
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import tiny_hip, write_nifti
 
 from femur_lib import cli
 from femur_lib._runtime.errors import DataError
@@ -82,6 +83,23 @@ def test_one_pass_is_exported_at_its_own_size(trained_runs, tiny_cohort, tmp_pat
 def exported(trained_runs, tmp_path_factory):
     """A 3D network in Keras's format. Read only."""
     return export(trained_runs["3d"], tmp_path_factory.mktemp("exported") / "network", "keras")
+
+
+def test_a_scan_with_more_slices_than_the_network_sees_is_named(exported, trained_runs, tmp_path, capsys):
+    image, _ = tiny_hip(3)
+    more = np.random.default_rng(0).normal(100, 10, (24, 24, 14)).astype(np.float32)
+    scan = write_nifti(tmp_path / "long.nii.gz", np.concatenate([image.array, more], axis=2), image.affine)
+    assert segmented(exported, scan, tmp_path / "theirs") == 0
+    seen = load_run(trained_runs["3d"]).segmenter.grid.slices
+    sentence = f"{scan} has 22 slices; the network sees the central {seen}, and the mask is empty in the others."
+    assert capsys.readouterr().err == f"segment.pyz: warning: {sentence}\n"
+
+
+def test_the_packed_program_says_what_it_cannot_write_or_read_in_one_line(exported, tiny_cohort, tmp_path, capsys):
+    scan = tiny_cohort.subjects[0].image
+    (tmp_path / "file").touch()
+    assert segmented(exported, scan, tmp_path / "file" / "out") == 1
+    assert capsys.readouterr().err == f"segment.pyz: {tmp_path / 'file' / 'out'}: not a directory.\n"
 
 
 def test_what_is_packed_imports_nothing_that_is_not_there_when_it_starts(exported):

@@ -225,7 +225,7 @@ def test_another_grid_is_refused(folder, tmp_path, what):
     write(tmp_path / "other", "good1", femur())
     array = np.asarray(nib.load(places[what]).dataobj)
     write_nifti(places[what], array, moved)
-    with pytest.raises(DataError, match=r"good1.*differs by up to 5 mm"):
+    with pytest.raises(DataError, match=r"good1.*grids lie up to 5 mm"):
         quality(folder, [tmp_path / "other"], images=find_images(tmp_path / "images"))
 
 
@@ -233,8 +233,11 @@ def test_images_are_found_in_a_cohort_and_in_a_plain_folder(tiny_cohort, tmp_pat
     assert find_images(tiny_cohort.root) == {s.id: s.image for s in tiny_cohort.subjects}
     write_nifti(tmp_path / "hip.nii.gz", np.zeros((2, 2, 2)))
     assert set(find_images(tmp_path)) == {"hip"}
-    with pytest.raises(DataError, match=r"no \.nii"):
+    with pytest.raises(DataError, match=r"nowhere is not a folder"):
         find_images(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"holds no \.nii"):
+        find_images(tmp_path / "empty")
 
 
 def test_the_page_is_one_file_with_a_card_a_scan_likely_failures_first(folder, tmp_path):
