@@ -27,7 +27,8 @@ def raise_all(faults: list[DataError]) -> None:
     if len(faults) == 1:
         raise faults[0]
     if faults:
-        raise DataError(f"{len(faults)} things are wrong:\n" + "\n".join(f"- {fault}" for fault in faults))
+        listed = "\n".join(f"- {fault}" for fault in faults)
+        raise DataError(f"{len(faults)} things are wrong:\n{listed}\n", "Mend each of them.")
 
 
 def said(error: Exception) -> str:
