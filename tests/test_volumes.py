@@ -158,8 +158,8 @@ def test_a_damaged_header_is_refused(tmp_path, offset, value):
 @pytest.mark.parametrize(
     ("array", "says"),
     [
-        (np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "has damaged voxel data"),
-        (np.ones((4, 4, 4, 2), np.float32), r"\(4, 4, 4, 2\); one volume with three axes was expected"),
+        (np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "is a colour image"),
+        (np.ones((4, 4, 4, 2), np.float32), r"\(4, 4, 4, 2\) \(2 volumes\); one volume with three axes was expected"),
         (np.ones((4, 4), np.float32), "one volume with three axes was expected"),
         (np.where(RANDOM[1, 2, 3] == RANDOM, np.nan, RANDOM), "has 1 voxels that are NaN or infinite"),
         (np.where(RANDOM[1, 2, 3] == RANDOM, -np.inf, RANDOM), "has 1 voxels that are NaN or infinite"),
