@@ -34,7 +34,6 @@ from femur_lib.inference import (
     segment,
     threshold_mask,
     warn_of_unseen,
-    warn_of_unseen,
     write_segmentation,
 )
 from femur_lib.metrics.curves import (
@@ -140,8 +139,8 @@ def predict_files(
     masks = []
     for number, (scan, (written, image, mask)) in enumerate(zip(scans, side_by_side(predict, scans), strict=True), 1):
         masks.append(written)
-        truth = on_grid_of(scan.truth, read_mask(scan.truth), scan.image, image) if scan.truth else None
-        save(overlay_page(image, mask, truth, title=scan.name), out / f"{scan.name}{PICTURE}")
+        true_mask = on_grid_of(scan.truth, read_mask(scan.truth), scan.image, image) if scan.truth else None
+        save(overlay_page(image, mask, true_mask, title=scan.name), out / f"{scan.name}{PICTURE}")
         progress(f"{scan.name} ({number} of {len(scans)})")
     return masks
 

@@ -38,7 +38,6 @@ from femur_lib.metrics.curves import ProbabilityHistogram
 from femur_lib.preprocessing import grid_spacing_mm
 from femur_lib.runs import claim, compare, data_hash, is_finished, partial_folder, precision_begun_in, read_record
 from femur_lib.unet import rebuilt, unet
-from femur_lib.volumes import read_volume
 
 AVERAGED_STEPS = 100  # about how many steps "keep: average" averages the weights over
 
@@ -259,7 +258,7 @@ def _record(work: Path, cohort: Cohort, settings: Settings, record: dict, weight
         return counts
 
     def spacing_of(name: str) -> tuple[float, float, float]:
-        return grid_spacing_mm(read_volume(cohort[name].image), s.grid)
+        return grid_spacing_mm(read_subject(cohort[name])[0], s.grid)
 
     histogram = sum(machine.side_by_side(look_at, record[choosing]), ProbabilityHistogram())
     spacings = list(machine.side_by_side(spacing_of, record["training"]))

@@ -17,9 +17,9 @@ from femur_lib._runtime.files import checksums, write_json
 from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort, read_cohort, read_subject
 from femur_lib.evaluation import (
-    Scan,
     FILES,
     SEAL,
+    Scan,
     choices,
     evaluate,
     optimism,
