@@ -1,5 +1,7 @@
 """The errors that a user is meant to read. The command line prints them without a traceback."""
 
+import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -34,7 +36,8 @@ def raise_all(faults: list[DataError]) -> None:
 def said(error: Exception) -> str:
     """An error in one sentence; of the system's (a full disk, a folder that may not be written to) with the file."""
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}."
+        asked = re.sub(r"\.partial-\d+", "", os.fsdecode(error.filename))  # half-written, it has a name of its own
+        return f"{asked} cannot be read or written: {error.strerror[0].lower()}{error.strerror[1:]}."
     return str(error)
 
 
