@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +60,7 @@ def train(
         profile: sizes and recipe.
         fold: which fold to keep for validation, counted from 0; None trains on everybody.
         epochs: fewer or more than the profile says.
-        progress: gets one line an epoch.
+        progress: gets one line an epoch, and one that names the scans whose femur goes on beyond the slices trained on.
 
     Returns:
         The run's folder.
@@ -106,13 +105,12 @@ def train(
         cache = run.parent / ".femur-cache"
         training_samples = load_samples(cohort, training, settings.grid, cache)
         validation_samples = load_samples(cohort, validation, settings.grid, cache)
-        for sample in training_samples + validation_samples:
-            if sample.outside:
-                warnings.warn(
-                    f"{cohort[sample.subject].mask} has {sample.outside} femur voxels outside the central "
-                    f"{settings.grid.slices} slices, on which the network is trained; it never learns them.",
-                    stacklevel=2,
-                )
+        cut_off = [sample.subject for sample in training_samples + validation_samples if sample.outside]
+        if cut_off:
+            progress(
+                f"the network is trained on the central {settings.grid.slices} slices; in {len(cut_off)} of "
+                f"{len(training + validation)} scans the femur goes on beyond them: {', '.join(cut_off)}"
+            )
         claim(work, record)  # only now, when every scan has been read and found good
         weights, seconds = fit(work, settings, training_samples, validation_samples, progress)
         progress("choosing the threshold")

@@ -401,7 +401,7 @@ def check_same_grid(path: str | os.PathLike, volume: Volume, other_path: str | o
     if apart > GRID_TOLERANCE:
         raise DataError(
             f"{path} has an affine that differs from that of {other_path}: their grids lie up to {apart_mm:.3g} mm "
-            f"({apart:.2g} voxels) apart.",
+            f"({apart:.3g} voxels) apart.",
             RESAMPLE,
         )
 

@@ -99,7 +99,10 @@ def test_the_packed_program_says_what_it_cannot_write_or_read_in_one_line(export
     scan = tiny_cohort.subjects[0].image
     (tmp_path / "file").touch()
     assert segmented(exported, scan, tmp_path / "file" / "out") == 1
-    assert capsys.readouterr().err == f"segment.pyz: {tmp_path / 'file' / 'out'} cannot be read or written: not a directory.\n"
+    assert (
+        capsys.readouterr().err
+        == f"segment.pyz: {tmp_path / 'file' / 'out'} cannot be read or written: not a directory.\n"
+    )
 
 
 def test_what_is_packed_imports_nothing_that_is_not_there_when_it_starts(exported):
