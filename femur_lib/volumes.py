@@ -160,7 +160,7 @@ def _parsed(path: Path, raw: bytes) -> nib.Nifti1Pair:
     if foreign:
         raise DataError(f"{path} is {foreign[0]}; a NIfTI file (.nii or .nii.gz) was expected.", foreign[1])
     if kind is None:
-        raise DataError(f"{path} is not a NIfTI file (.nii or .nii.gz), whatever its name.", "Convert the scan again.")
+        raise DataError(f"{path} is not a NIfTI file; one (.nii or .nii.gz) was expected.", "Convert the scan again.")
     try:
         return kind.from_bytes(raw)
     except (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
