@@ -31,7 +31,7 @@ A cohort is a folder of scans and masks (data/README.md). Bring your own with `f
 """
 
 
-AXES = "where the axes point to of files that do not say it (sform and qform unset, or an identity): LIP"
+AXES = "the directions of the axes, such as LIP, for files that do not say them (sform and qform unset, or an identity)"
 
 
 def parser() -> argparse.ArgumentParser:

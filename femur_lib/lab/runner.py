@@ -114,7 +114,9 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
     )
     parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="NIfTI files")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
-    parser.add_argument("--axes", default="", help="where the axes point to of a scan that does not say it: LIP")
+    parser.add_argument(
+        "--axes", default="", help="the directions of the axes, such as LIP, for scans that do not say them"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace files of the same name")
     a = parser.parse_args(arguments)
     try:
