@@ -34,6 +34,7 @@ DOCUMENTS = ("README.md", "PAPER.md")
 
 SMALL = {"flat": "2d-unpadded-f16-l2", "deep": "3d-f8-l3", "dilated": "3d-f8-l3-d1.2.4"}  # each trained once
 SCANS = {"": "as she is", "_cyst": "cyst of 8 mm", "_folded": "fold-over x 0.6"}
+CYST = "cyst of 8 mm"
 OURS, WIDER, LETTER = "3d-f8-l4-a2-gn", "3d-f16-l4-a2-gn", "3d-f8-l4-paper-recipe"
 PLAIN_2D, BEST_2D = "2d-f64-l4", "2d-f64-l4-d1.2.4.8"
 PLAIN_3D, BEST_3D, AGAIN = "3d-f32-l4", "3d-f32-l4-d1.2.4.8", "3d-f32-l4-s1"
@@ -88,6 +89,13 @@ def verdicts(claim: str) -> Numbers:
     words = rows.verdict.value_counts()
     holds, fails, unclear = (int(words.get(word, 0)) for word in ("holds", "does not hold", "cannot be told"))
     return Numbers(asked=len(rows), holds=holds, fails=fails, unclear=unclear, folds=rows["folds > 0"].iloc[0])
+
+
+def open_rows(arm: str, network: str, scan: str = "as she is", score: str = "dice") -> list[float]:
+    """The mean score of held-out women in an arm of benchmarks/open_rows.py, for each seed."""
+    t = table("open-rows/open_rows.csv")
+    rows = t[(t.arm == arm) & (t.network == network) & (t.scan == scan)]
+    return list(rows.groupby("seed")[score].mean())
 
 
 def tied(network: str) -> list[float]:
@@ -346,6 +354,9 @@ def check_words(small: Numbers, rows: dict[str, Numbers]) -> None:
     """Hold what the findings say in words, such as "held" or "did not hold", against the numbers."""
     plain_2d, best_2d, plain_3d, best_3d, again = map(workshop, (PLAIN_2D, BEST_2D, PLAIN_3D, BEST_3D, AGAIN))
     plain_2d_pp, best_2d_pp = workshop(PLAIN_2D, True), workshop(BEST_2D, True)
+    usual, cyst = open_rows("as in the study", PLAIN_3D), open_rows("as in the study", PLAIN_3D, CYST)
+    often, often_cyst = open_rows("more cysts", PLAIN_3D), open_rows("more cysts", PLAIN_3D, CYST)
+    one_slice, three_slices = open_rows("one slice", PLAIN_2D), open_rows("as in the study", PLAIN_2D)
     words = {
         "C4": best_3d.dice < best_2d.dice,
         "C10, P5": small.flat_pp.precision > small.flat.precision and small.flat_pp.msd_mm < small.flat.msd_mm,
@@ -361,7 +372,10 @@ def check_words(small: Numbers, rows: dict[str, Numbers]) -> None:
         "S3": small.flat_cyst_pp.dice < small.flat_pp.dice and small.deep_cyst.dice < small.deep.dice,
         "S5": small.flat_folded_pp.recall < small.flat_pp.recall and small.deep_folded.recall < small.deep.recall,
         "S7": small.flat_pp.dice - small.flat_folded_pp.dice > small.deep.dice - small.deep_folded.dice,
+        "S4": min(often_cyst) < min(cyst) < max(often_cyst) and often_cyst[1] < min(cyst) and often[1] < min(usual),
         "S9": rows["S9"].gain > abs(rows["S9"].seed),
+        "N13": min(open_rows("no weights", PLAIN_3D) + open_rows("no weights", PLAIN_2D)) > 0.9,
+        "N16": min(one_slice) < max(three_slices) and min(three_slices) < max(one_slice),
         "P6": round(small.deep.asd_mm, 2) == round(small.deep_pp.asd_mm, 2),
         "P7": small.flat_cyst_pp.recall < small.flat_cyst.recall,
         "M2": rows["M2"].known == 0,
@@ -394,6 +408,11 @@ def printed_row(row: Numbers) -> str:
     return " | ".join(f"{m:.{k}f} ± {s:.{k}f}" for m, s, k in zip(row.mean, row.sd, places, strict=True))
 
 
+def each(values: list[float], decimals: int) -> str:
+    """Numbers with so many decimals, such as 0.91 and 0.92."""
+    return listed([to(value, decimals) for value in values])
+
+
 def listed(values) -> str:
     """Such as 1, 2 and 3."""
     *some, last = map(str, values)
@@ -406,7 +425,7 @@ def names() -> dict:
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
-    sources += (costs, field)
+    sources += (costs, field, open_rows)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
@@ -419,6 +438,7 @@ def names() -> dict:
         "flash": {name: float(flash(tissue, FLIP_DEGREES)) for name, tissue in TISSUES.items()},
         "paper": PAPER,
         "GPU": GPU,
+        "CYST": CYST,
         "notebooks": notebooks(),
         "claims": {claim: verdicts(claim) for claim in table("workshop/tables/claims.csv").claim.unique()},
         "reach": reach(),
@@ -433,7 +453,7 @@ def rendered() -> dict[str, str]:
     environment = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
-    environment.filters |= {f.__name__: f for f in (to, signed, mean_sd, printed_row, listed)}
+    environment.filters |= {f.__name__: f for f in (to, signed, mean_sd, printed_row, each, listed)}
     return {name: environment.get_template(f"{name}.j2").render(names()) for name in DOCUMENTS}
 
 
