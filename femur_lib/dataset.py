@@ -18,7 +18,7 @@ from femur_lib.architecture import Architecture, unpadded_geometry
 from femur_lib.augmentation import augment
 from femur_lib.cohort import Cohort, Subject, read_subject
 from femur_lib.losses import border_weights
-from femur_lib.preprocessing import Grid, mask_to_grid, pad_to_multiple, three_slices, to_grid
+from femur_lib.preprocessing import Grid, grid_spacing_mm, mask_to_grid, pad_to_multiple, three_slices, to_grid
 from femur_lib.volumes import femur_outside, to_stack
 
 
@@ -26,13 +26,15 @@ from femur_lib.volumes import femur_outside, to_stack
 class Sample:
     """One subject on the network's grid: image (rows, columns, slices) float32, mask uint8 of the same shape.
 
-    ``outside`` counts the femur's voxels, on the scan's own grid, in slices that the grid leaves out.
+    ``outside`` counts the femur's voxels, on the scan's own grid, in slices that the grid leaves out. ``spacing_mm`` is
+    that of the grid's voxels.
     """
 
     subject: str
     image: np.ndarray
     mask: np.ndarray
     outside: int = 0
+    spacing_mm: tuple[float, ...] = ()
 
 
 def load_samples(
@@ -57,10 +59,11 @@ def load_samples(
     return found
 
 
-def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarray, np.ndarray, int]:
+def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarray, np.ndarray, int, tuple[float, ...]]:
     image, mask = read_subject(subject)
     femur = to_stack(mask).array
-    return to_grid(to_stack(image).array, grid), mask_to_grid(femur, grid), femur_outside(femur, grid.slices)
+    seen, outside = to_grid(to_stack(image).array, grid), femur_outside(femur, grid.slices)
+    return seen, mask_to_grid(femur, grid), outside, grid_spacing_mm(image, grid)
 
 
 class HipDataset(keras.utils.PyDataset):

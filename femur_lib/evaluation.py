@@ -30,7 +30,6 @@ from femur_lib.inference import (
     check_fits,
     check_free,
     largest_component,
-    scans_by_name,
     segment,
     threshold_mask,
     warn_of_unseen,
@@ -80,7 +79,7 @@ def scans_of_files(images: Sequence[str | os.PathLike]) -> list[Scan]:
     Raises:
         DataError: two files have one name.
     """
-    return [Scan(name, image) for name, image in scans_by_name(images).items()]
+    return [Scan(name, image) for name, image in by_name(images).items()]
 
 
 def scans_of_cohort(cohort: Cohort, leave_out: Sequence[str] = ()) -> list[Scan]:

@@ -11,7 +11,7 @@ What has been trained travels as one value, a :class:`Segmenter`. Nothing here n
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -39,7 +39,7 @@ from femur_lib.preprocessing import (
     to_grid,
     unpad,
 )
-from femur_lib.volumes import Volume, by_name, from_stack, to_stack, write_volume
+from femur_lib.volumes import Volume, from_stack, to_stack, write_volume
 
 BATCH_PIXELS, BATCH_BYTES = 2**20, 2**30  # slices share a batch up to so many pixels, and bytes of their widest layer
 LONGEST_NAME = 240  # bytes; file systems take 255, some of which a half-written file needs
@@ -309,15 +309,6 @@ def warn_of_unseen(segmenter: Segmenter, path: str | os.PathLike, volume: Volume
 
 def _times(values) -> str:
     return " x ".join(f"{v:.3g}" for v in values)
-
-
-def scans_by_name(images: Sequence[str | os.PathLike]) -> dict[str, Path]:
-    """Scans by the names of their files, without ``.nii`` and ``.gz``.
-
-    Raises:
-        DataError: two files have one name.
-    """
-    return by_name(images)
 
 
 def check_free(out: Path, name: str, suffixes: Iterable[str] = SUFFIXES.values(), overwrite: bool = False) -> None:

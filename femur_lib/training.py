@@ -34,7 +34,6 @@ from femur_lib.dataset import HipDataset, Sample, load_samples
 from femur_lib.inference import Segmenter, predict_volume
 from femur_lib.losses import FemurDice, loss_of
 from femur_lib.metrics.curves import ProbabilityHistogram
-from femur_lib.preprocessing import grid_spacing_mm
 from femur_lib.runs import claim, compare, data_hash, is_finished, partial_folder, precision_begun_in, read_record
 from femur_lib.unet import rebuilt, unet
 
@@ -114,7 +113,7 @@ def train(
         claim(work, record)  # only now, when every scan has been read and found good
         weights, seconds = fit(work, settings, training_samples, validation_samples, progress)
         progress("choosing the threshold")
-        _record(work, cohort, settings, record, weights, seconds)
+        _record(work, cohort, settings, record, training_samples, weights, seconds)
         _finish(work, run)
     return run
 
@@ -237,7 +236,9 @@ def _past(history: Path, epochs: int) -> pd.DataFrame:
     return rows
 
 
-def _record(work: Path, cohort: Cohort, settings: Settings, record: dict, weights: Path, seconds: float) -> None:
+def _record(
+    work: Path, cohort: Cohort, settings: Settings, record: dict, training: list[Sample], weights: Path, seconds: float
+) -> None:
     """Choose the threshold, and save the network and, last, its record."""
     s, keep = settings, settings.recipe.keep
     # The paper lets the validation scans choose; other recipes leave them alone and take the last epoch.
@@ -255,18 +256,14 @@ def _record(work: Path, cohort: Cohort, settings: Settings, record: dict, weight
         counts.add(mask.array, predict_volume(segmenter, image).array)
         return counts
 
-    def spacing_of(name: str) -> tuple[float, float, float]:
-        return grid_spacing_mm(read_subject(cohort[name])[0], s.grid)
-
     histogram = sum(machine.side_by_side(look_at, record[choosing]), ProbabilityHistogram())
-    spacings = list(machine.side_by_side(spacing_of, record["training"]))
     model.save(work / "model.keras")
     history, peak = pd.read_csv(work / "history.csv"), machine.peak_bytes()
     found = {
         "threshold": histogram.best_threshold(),
         "threshold_chosen_on": choosing,
         "kept": "average" if keep == "average" else "best" if by_validation else "last",
-        "grid_spacing_mm": np.median(spacings, axis=0).round(4).tolist(),
+        "grid_spacing_mm": np.median([sample.spacing_mm for sample in training], axis=0).round(4).tolist(),
         "epochs_trained": len(history),
         "seconds_training": round(seconds, 1),
         "peak_memory_gib": None if peak is None else round(peak / 2**30, 2),

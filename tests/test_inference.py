@@ -19,14 +19,13 @@ from femur_lib.inference import (
     grid_probability,
     largest_component,
     predict_volume,
-    scans_by_name,
     segment,
     slices_at_once,
     threshold_mask,
     warn_of_unseen,
 )
 from femur_lib.preprocessing import Grid
-from femur_lib.volumes import Volume
+from femur_lib.volumes import Volume, by_name
 
 FLAT = Architecture(2, 2, 2)
 UNPADDED = Architecture(2, 2, 1, padded=False)
@@ -252,9 +251,9 @@ def test_a_scan_with_more_slices_than_the_network_sees_is_named(axes, says):
 
 def test_scans_are_named_after_their_files_and_no_two_alike(tmp_path):
     a, b = tmp_path / "a" / "hip.nii.gz", tmp_path / "b.nii"
-    assert scans_by_name([a, b]) == {"hip": a, "b": b}
+    assert by_name([a, b]) == {"hip": a, "b": b}
     with pytest.raises(DataError, match=r"hip\.nii\.gz share a name"):
-        scans_by_name([a, tmp_path / "b" / "hip.nii"])
+        by_name([a, tmp_path / "b" / "hip.nii"])
 
 
 # --- masks

@@ -21,13 +21,12 @@ from femur_lib.inference import (
     Segmenter,
     check_fits,
     check_free,
-    scans_by_name,
     segment,
     warn_of_unseen,
     write_segmentation,
 )
 from femur_lib.preprocessing import Grid
-from femur_lib.volumes import read_volume
+from femur_lib.volumes import by_name, read_volume
 
 NETWORKS = {"onnx": "network.onnx", "keras": "network.keras", "savedmodel": "network"}
 
@@ -131,7 +130,7 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
 
 
 def _segment_files(segmenter: Segmenter, images: list[Path], out: Path, overwrite: bool, axes: str) -> None:
-    scans = scans_by_name(images)
+    scans = by_name(images)
     for name, scan in scans.items():  # every scan is checked before the first is segmented
         check_free(out, name, overwrite=overwrite)
         image = read_volume(scan, axes)
