@@ -2,7 +2,7 @@
 
 A chapter to read from top to bottom:
 
-1. ``volumes``        NIfTI files in and out; a stack's axes
+1. ``volumes``        files in and out; a stack's axes
 2. ``cohort``         scans, masks and whose they are; folds by patient
 3. ``preprocessing``  what a network sees of a scan, and the way back
 4. ``augmentation``   making more of few scans

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from conftest import AXIS_ORDERS, RAS_2_MM, affine_of, world, write_nifti
 
-from femur_lib import volumes
 from femur_lib._runtime.errors import DataError
 from femur_lib.volumes import (
     Volume,
@@ -511,7 +510,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
         file.write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(volumes.nib, "save", disk_full)
+    monkeypatch.setattr(nib, "save", disk_full)
     with pytest.raises(OSError, match="no space left"):
         write_volume(path, np.ones((2, 2, 2), np.float32), np.eye(4))
     assert path.read_bytes() == before

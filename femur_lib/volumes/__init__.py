@@ -1,0 +1,45 @@
+"""Volumes: files in and out (``nifti``), and the axes on which we work (``stack``)."""
+
+from femur_lib.volumes.nifti import (
+    ENDING,
+    by_name,
+    nifti_files,
+    read_labels,
+    read_mask,
+    read_volume,
+    scan_name,
+    write_volume,
+)
+from femur_lib.volumes.stack import (
+    Forms,
+    Volume,
+    central_slices,
+    check_same_grid,
+    faces_touched,
+    femur_outside,
+    from_stack,
+    on_grid_of,
+    to_stack,
+    volume_cm3,
+)
+
+__all__ = [
+    "ENDING",
+    "Forms",
+    "Volume",
+    "by_name",
+    "central_slices",
+    "check_same_grid",
+    "faces_touched",
+    "femur_outside",
+    "from_stack",
+    "nifti_files",
+    "on_grid_of",
+    "read_labels",
+    "read_mask",
+    "read_volume",
+    "scan_name",
+    "to_stack",
+    "volume_cm3",
+    "write_volume",
+]
