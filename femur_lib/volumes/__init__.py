@@ -1,15 +1,7 @@
-"""Volumes: files in and out (``nifti``), and the axes on which we work (``stack``)."""
+"""Volumes: files of any format in (``reader``), NIfTI out (``nifti``), and the axes on which we work (``stack``)."""
 
-from femur_lib.volumes.nifti import (
-    ENDING,
-    by_name,
-    nifti_files,
-    read_labels,
-    read_mask,
-    read_volume,
-    scan_name,
-    write_volume,
-)
+from femur_lib.volumes.nifti import write_volume
+from femur_lib.volumes.reader import ENDING, by_name, nifti_files, read_labels, read_mask, read_volume, scan_name
 from femur_lib.volumes.stack import (
     Forms,
     Volume,

@@ -1,10 +1,7 @@
-"""NIfTI files in and out, by one reader whose rules stand in data/README.md (Where the voxels lie)."""
+"""NIfTI files in and out; where their voxels lie goes by rules that stand in data/README.md."""
 
 import os
-import re
 import warnings
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -13,58 +10,19 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import atomic_write, foreign_format, read_unpacked
+from femur_lib._runtime.files import atomic_write, foreign_format
 from femur_lib.volumes.stack import Forms, Volume, corners_apart
 
 RAS = "RLAPSI"
-ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 IN_MM = {"meter": 1000.0, "micron": 0.001}  # millimetres in a header's unit; an unknown unit is taken for millimetres
 FORMS_TOLERANCE = 0.1  # voxels by which the corners of a grid may lie apart by a header's two statements
-SPACING_MM = 0.01, 50.0  # of MR scans; voxels beyond these were measured in another unit than the header says
-WHOLE = 1e-3  # labels that passed through an interpolation are whole numbers to within this
 
 
-def scan_name(path: str | os.PathLike) -> str:
-    """A file's name without ``.nii`` or ``.nii.gz``, in small letters or capitals."""
-    return ENDING.sub("", Path(path).name)
-
-
-def nifti_files(folder: str | os.PathLike) -> list[Path]:
-    """The NIfTI files of a folder by their names, in order; hidden ones (``._hip.nii.gz``, by macOS) are not scans.
-
-    Raises:
-        DataError: it is not a folder.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; one that holds NIfTI files was expected.", "Check the path.")
-    return [f for f in sorted(folder.iterdir()) if ENDING.search(f.name) and not f.name.startswith(".")]
-
-
-def by_name(files: Iterable[str | os.PathLike], ending: str = "") -> dict[str, Path]:
-    """Files by :func:`scan_name`, without an ending that matches the regular expression.
-
-    Raises:
-        DataError: two files have one name.
-    """
-    found: dict[str, Path] = {}
-    for file in map(Path, files):
-        name = re.sub(f"({ending})$", "", scan_name(file)) or scan_name(file)
-        if name in found:
-            raise DataError(
-                f"{file} and {found[name]} share a name; each scan needs its own.",
-                "Rename one of them, or move one away.",
-            )
-        found[name] = file
-    return found
-
-
-def _open(path: Path) -> nib.Nifti1Pair:
+def _open(path: Path, raw: bytes) -> nib.Nifti1Pair:
     """A NIfTI file by its content, whatever its ending, with a whole volume in it."""
-    if path.suffix.lower() in (".img", ".hdr") and path.is_file():
+    if path.suffix.lower() in (".img", ".hdr"):
         raw, image = b"", _pair(path)
     else:
-        raw = read_unpacked(path)
         image = _parsed(path, raw)
     kind = image.get_data_dtype()
     if kind.fields or kind.kind == "c":
@@ -181,12 +139,6 @@ def _place(path: Path, image: nib.Nifti1Pair, axes: str) -> tuple[np.ndarray, Fo
             "Convert the scan again.",
         )
     spacing = nib.affines.voxel_sizes(affine)
-    if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
-        raise DataError(
-            f"{path} has voxels of {' x '.join(f'{v:.3g}' for v in spacing)} mm by its header (unit: {unit}), "
-            "which no MR scan has.",
-            "Correct the header's unit or its affine.",
-        )
     if sform is None and qform is None:
         return affine, None
     if sform is not None and qform is not None:
@@ -232,94 +184,14 @@ def _said(axes: str, spacing: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return affine
 
 
-def read_volume(path: str | os.PathLike, axes: str = "") -> Volume:
-    """Read one scan, keeping its own axes.
-
-    Args:
-        path: a NIfTI file.
-        axes: where the array's axes point to, such as "LIP", for a file whose header does not say it.
-
-    Returns:
-        A :class:`Volume` with a float32 array of three axes.
+def read_nifti(path: Path, raw: bytes, axes: str = "") -> Volume:
+    """The numbers of a NIfTI file (float32, unchecked) and where they lie; ``raw`` is what the file holds, unpacked.
 
     Raises:
-        DataError: the file is missing, damaged, not a single volume, does not say how it lies, holds NaN or infinity,
-            or is constant.
+        DataError: it is no NIfTI file, is damaged, is not a single volume of grey levels, or does not say how it lies.
     """
-    path = Path(path)
-    image = _open(path)
-    array = _numbers(path, image)
-    bad = int(np.count_nonzero(~np.isfinite(array)))
-    if bad:
-        raise DataError(
-            f"{path} has {bad} voxels that are NaN or infinite; finite numbers were expected.", "Export the scan again."
-        )
-    low, high = array.min(), array.max()
-    if low == high:
-        raise DataError(
-            f"{path} has the same value, {low:g}, in every voxel; an image was expected.", "Check the export."
-        )
-    for padding, sign in ((low, 1), (high, -1)):
-        count = np.count_nonzero(array == padding)
-        if count <= array.size / 1000:  # as of nearly every scan's brightest value, so that this costs little
-            continue
-        rest = sign * array[array != padding]
-        if 0 < np.ptp(rest) < rest.min() - sign * padding:
-            warnings.warn(
-                f"{path} has {count} voxels of {padding:g}, far from all others: padding, perhaps, which would change "
-                "how a network sees the scan.",
-                stacklevel=2,
-            )
-    return Volume(array, *_place(path, image, axes))
-
-
-def read_labels(path: str | os.PathLike, axes: str = "") -> Volume:
-    """Read a label image as whole numbers (uint8 where they fit, int32 otherwise), on its own axes.
-
-    Raises:
-        DataError: as :func:`read_volume`, or a value is further than 0.001 from a whole number.
-    """
-    path = Path(path)
-    image = _open(path)
-    array = _numbers(path, image)
-    rounded = np.rint(array)
-    if not np.isfinite(array).all() or np.abs(rounded - array).max() > WHOLE:
-        raise DataError(
-            f"{path} has values that are not whole numbers; labels were expected.",
-            "Give a label image, not probabilities.",
-        )
-    kind = np.uint8 if rounded.min() >= 0 and rounded.max() <= 255 else np.int32
-    return Volume(rounded.astype(kind), *_place(path, image, axes))
-
-
-def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool = False, axes: str = "") -> Volume:
-    """Read a mask: True where the file says ``label``.
-
-    Args:
-        path: a label image.
-        label: the value that means femur.
-        ignore_other_labels: take other values for background instead of refusing them.
-        axes: as of :func:`read_volume`.
-
-    Raises:
-        DataError: as :func:`read_labels`; or there is no voxel of ``label``; or there are values other than 0 and
-            ``label``.
-    """
-    labels = read_labels(path, axes)
-    values = np.unique(labels.array)
-    if label not in values:
-        found = f"the values {values.tolist()}" if values.any() else "no voxel that is marked"
-        raise DataError(
-            f"{path} has {found}; voxels with the value {label} were expected.",
-            "Name the right label, or leave this scan out.",
-        )
-    others = [int(v) for v in values if v not in (0, label)]
-    if others and not ignore_other_labels:
-        raise DataError(
-            f"{path} has the values {others} besides 0 and {label}.",
-            "If these are background too, import with --ignore-other-labels.",
-        )
-    return replace(labels, array=labels.array == label)
+    image = _open(path, raw)
+    return Volume(_numbers(path, image), *_place(path, image, axes))
 
 
 def write_volume(path: str | os.PathLike, array: np.ndarray, affine: np.ndarray, forms: Forms | None = None) -> Path:

@@ -1,0 +1,163 @@
+"""The one reader: a scan or a mask from a file of any format, by rules that stand in data/README.md.
+
+What a file is goes by what it holds. Each format has a file beside this one, which gives numbers and where they lie;
+what is asked of the numbers is asked here, of all formats alike.
+"""
+
+import os
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import read_unpacked
+from femur_lib.volumes.dicom import is_dicom, read_dicom
+from femur_lib.volumes.nifti import read_nifti
+from femur_lib.volumes.stack import Volume
+
+ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+SPACING_MM = 0.01, 50.0  # of MR scans; voxels beyond these were measured in another unit than the header says
+WHOLE = 1e-3  # labels that passed through an interpolation are whole numbers to within this
+
+
+def scan_name(path: str | os.PathLike) -> str:
+    """A file's name without ``.nii`` or ``.nii.gz``, in small letters or capitals."""
+    return ENDING.sub("", Path(path).name)
+
+
+def nifti_files(folder: str | os.PathLike) -> list[Path]:
+    """The NIfTI files of a folder by their names, in order; hidden ones (``._hip.nii.gz``, by macOS) are not scans.
+
+    Raises:
+        DataError: it is not a folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; one that holds NIfTI files was expected.", "Check the path.")
+    return [f for f in sorted(folder.iterdir()) if ENDING.search(f.name) and not f.name.startswith(".")]
+
+
+def by_name(files: Iterable[str | os.PathLike], ending: str = "") -> dict[str, Path]:
+    """Files by :func:`scan_name`, without an ending that matches the regular expression.
+
+    Raises:
+        DataError: two files have one name.
+    """
+    found: dict[str, Path] = {}
+    for file in map(Path, files):
+        name = re.sub(f"({ending})$", "", scan_name(file)) or scan_name(file)
+        if name in found:
+            raise DataError(
+                f"{file} and {found[name]} share a name; each scan needs its own.",
+                "Rename one of them, or move one away.",
+            )
+        found[name] = file
+    return found
+
+
+def _read(path: Path, axes: str) -> Volume:
+    """Numbers of a file (float32) and where they lie, whatever its format."""
+    if path.is_dir():
+        return read_dicom(path)
+    raw = read_unpacked(path)
+    volume = read_dicom(path) if is_dicom(raw) else read_nifti(path, raw, axes)
+    if min(volume.spacing_mm) < SPACING_MM[0] or max(volume.spacing_mm) > SPACING_MM[1]:
+        raise DataError(
+            f"{path} has voxels of {' x '.join(f'{v:.3g}' for v in volume.spacing_mm)} mm by its header, which no MR "
+            "scan has.",
+            "Correct the header's unit or its affine.",
+        )
+    return volume
+
+
+def read_volume(path: str | os.PathLike, axes: str = "") -> Volume:
+    """Read one scan, keeping its own axes.
+
+    Args:
+        path: a file of any format, or a folder that holds a DICOM series.
+        axes: where the array's axes point to, such as "LIP", for a file whose header does not say it.
+
+    Returns:
+        A :class:`Volume` with a float32 array of three axes.
+
+    Raises:
+        DataError: the file is missing, damaged, not a single volume, does not say how it lies, holds NaN or infinity,
+            or is constant.
+    """
+    path = Path(path)
+    volume = _read(path, axes)
+    array = volume.array
+    bad = int(np.count_nonzero(~np.isfinite(array)))
+    if bad:
+        raise DataError(
+            f"{path} has {bad} voxels that are NaN or infinite; finite numbers were expected.", "Export the scan again."
+        )
+    low, high = array.min(), array.max()
+    if low == high:
+        raise DataError(
+            f"{path} has the same value, {low:g}, in every voxel; an image was expected.", "Check the export."
+        )
+    for padding, sign in ((low, 1), (high, -1)):
+        count = np.count_nonzero(array == padding)
+        if count <= array.size / 1000:  # as of nearly every scan's brightest value, so that this costs little
+            continue
+        rest = sign * array[array != padding]
+        if 0 < np.ptp(rest) < rest.min() - sign * padding:
+            warnings.warn(
+                f"{path} has {count} voxels of {padding:g}, far from all others: padding, perhaps, which would change "
+                "how a network sees the scan.",
+                stacklevel=2,
+            )
+    return volume
+
+
+def read_labels(path: str | os.PathLike, axes: str = "") -> Volume:
+    """Read a label image as whole numbers (uint8 where they fit, int32 otherwise), on its own axes.
+
+    Raises:
+        DataError: as :func:`read_volume`, or a value is further than 0.001 from a whole number.
+    """
+    path = Path(path)
+    volume = _read(path, axes)
+    rounded = np.rint(volume.array)
+    if not np.isfinite(volume.array).all() or np.abs(rounded - volume.array).max() > WHOLE:
+        raise DataError(
+            f"{path} has values that are not whole numbers; labels were expected.",
+            "Give a label image, not probabilities.",
+        )
+    kind = np.uint8 if rounded.min() >= 0 and rounded.max() <= 255 else np.int32
+    return replace(volume, array=rounded.astype(kind))
+
+
+def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool = False, axes: str = "") -> Volume:
+    """Read a mask: True where the file says ``label``.
+
+    Args:
+        path: a label image.
+        label: the value that means femur.
+        ignore_other_labels: take other values for background instead of refusing them.
+        axes: as of :func:`read_volume`.
+
+    Raises:
+        DataError: as :func:`read_labels`; or there is no voxel of ``label``; or there are values other than 0 and
+            ``label``.
+    """
+    labels = read_labels(path, axes)
+    values = np.unique(labels.array)
+    if label not in values:
+        found = f"the values {values.tolist()}" if values.any() else "no voxel that is marked"
+        raise DataError(
+            f"{path} has {found}; voxels with the value {label} were expected.",
+            "Name the right label, or leave this scan out.",
+        )
+    others = [int(v) for v in values if v not in (0, label)]
+    if others and not ignore_other_labels:
+        raise DataError(
+            f"{path} has the values {others} besides 0 and {label}.",
+            "If these are background too, import with --ignore-other-labels.",
+        )
+    return replace(labels, array=labels.array == label)
