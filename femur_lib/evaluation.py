@@ -49,11 +49,11 @@ from femur_lib.volumes import (
     Volume,
     by_name,
     femur_outside,
-    nifti_files,
     on_grid_of,
     read_labels,
     read_mask,
     read_volume,
+    scan_files,
     scan_name,
     to_stack,
 )
@@ -171,7 +171,7 @@ def masks_by_name(folder: str | os.PathLike) -> dict[str, Path]:
         DataError: it is not a folder, or two masks have one name.
     """
     groups: dict[str, list[Path]] = {}
-    for file in nifti_files(folder):
+    for file in scan_files(folder):
         if not scan_name(file).endswith("_probability"):
             groups.setdefault(re.sub(OF_MASKS, "", scan_name(file)), []).append(file)
     masks = []

@@ -66,10 +66,7 @@ def find_damage(folder: Path, record: str) -> str:
 
 # How files of other formats begin; those that have no such mark are known by their names' endings.
 MAGIC = {
-    "an NRRD file": (b"NRRD", ".nrrd", ".nhdr"),
-    "a MetaImage file": (b"ObjectType", b"NDims", ".mha", ".mhd"),
     "a MINC or HDF5 file": (b"\x89HDF", b"CDF", ".mnc"),
-    "a FreeSurfer file (MGH)": (b"\0\0\0\1\0\0", ".mgh", ".mgz"),
     "a Philips PAR/REC file": (".par", ".rec"),
     "an AFNI file": (".head", ".brik"),
     "a DICOM file": (".dcm", ".ima"),
@@ -118,8 +115,15 @@ def read_unpacked(path: Path) -> bytes:
         raise DataError(f"{path} cannot be opened ({error.strerror}).", "See to it that you may read it.") from None
     if not raw:
         raise DataError(f"{path} is empty.", "Copy the file again.")
-    if not raw.startswith(b"\x1f\x8b"):
-        return raw
+    return unpack(path, raw) if raw.startswith(b"\x1f\x8b") else raw
+
+
+def unpack(path: Path, raw: bytes) -> bytes:
+    """What bytes of ``path`` hold that are packed with gzip, verified.
+
+    Raises:
+        DataError: they are damaged, or something follows them.
+    """
     parts = []
     while raw.startswith(b"\x1f\x8b"):
         member = zlib.decompressobj(wbits=31)

@@ -13,7 +13,7 @@ from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import foreign_format
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import COLUMNS, ENDINGS, doubts, new_cohort, read_participants
-from femur_lib.volumes import by_name, nifti_files, on_grid_of, read_mask, read_volume, scan_name
+from femur_lib.volumes import by_name, on_grid_of, read_mask, read_volume, scan_files, scan_name
 
 MOST_NAMED = 10  # files that were not used
 
@@ -85,7 +85,7 @@ def match(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
     Raises:
         DataError: there is no image, two of them have one name, or one has no mask or more than one.
     """
-    image_files, mask_files = nifti_files(images), nifti_files(masks)
+    image_files, mask_files = scan_files(images), scan_files(masks)
     if images.resolve() == masks.resolve():  # one folder for both: a file named after another is its mask
         stems = {file: _plain(file) for file in image_files}
         image_files = [f for f in image_files if not any(_is_mask_of(f, other, stems) for other in image_files)]

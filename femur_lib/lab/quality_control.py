@@ -24,10 +24,10 @@ from femur_lib.volumes import (
     by_name,
     check_same_grid,
     faces_touched,
-    nifti_files,
     on_grid_of,
     read_mask,
     read_volume,
+    scan_files,
     to_stack,
     volume_cm3,
 )
@@ -100,11 +100,9 @@ def find_images(source: str | os.PathLike) -> dict[str, Path]:
     source = Path(source)
     if (source / "participants.tsv").is_file():
         return {s.id: s.image for s in read_cohort(source).subjects}
-    found = by_name(nifti_files(source))
+    found = by_name(scan_files(source))
     if not found:
-        raise DataError(
-            f"{source} holds no .nii or .nii.gz file; a cohort or a folder of scans was expected.", "Check the folder."
-        )
+        raise DataError(f"{source} holds no scan; a cohort or a folder of scans was expected.", "Check the folder.")
     return found
 
 

@@ -1,7 +1,7 @@
 """Volumes: files of any format in (``reader``), NIfTI out (``nifti``), and the axes on which we work (``stack``)."""
 
 from femur_lib.volumes.nifti import write_volume
-from femur_lib.volumes.reader import ENDING, by_name, nifti_files, read_labels, read_mask, read_volume, scan_name
+from femur_lib.volumes.reader import ENDING, Label, by_name, read_labels, read_mask, read_volume, scan_files, scan_name
 from femur_lib.volumes.stack import (
     Forms,
     Volume,
@@ -18,6 +18,7 @@ from femur_lib.volumes.stack import (
 __all__ = [
     "ENDING",
     "Forms",
+    "Label",
     "Volume",
     "by_name",
     "central_slices",
@@ -25,11 +26,11 @@ __all__ = [
     "faces_touched",
     "femur_outside",
     "from_stack",
-    "nifti_files",
     "on_grid_of",
     "read_labels",
     "read_mask",
     "read_volume",
+    "scan_files",
     "scan_name",
     "to_stack",
     "volume_cm3",

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -56,7 +57,10 @@ def _parsed(path: Path, raw: bytes) -> nib.Nifti1Pair:
     if foreign:
         raise DataError(f"{path} is {foreign[0]}; a NIfTI file (.nii or .nii.gz) was expected.", foreign[1])
     if kind is None:
-        raise DataError(f"{path} is not a NIfTI file; one (.nii or .nii.gz) was expected.", "Convert the scan again.")
+        raise DataError(
+            f"{path} is not a NIfTI file, or one of another format that is read; a scan or a mask was expected.",
+            "Convert the scan again.",
+        )
     try:
         return kind.from_bytes(raw)
     except (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
@@ -124,15 +128,7 @@ def _place(path: Path, image: nib.Nifti1Pair, axes: str) -> tuple[np.ndarray, Fo
     pixdim = np.array(header.get_zooms()[:3], float) * to_mm[0, 0]
     if affine is None or np.array_equal(affine, np.eye(4)):
         why = "an identity affine" if affine is not None else "no orientation (sform and qform both have the code 0)"
-        if not axes:
-            raise DataError(
-                f"{path} has {why}, so nobody knows which side of the patient is where, or how large a voxel is.",
-                "Convert the original scan again; or, if you are sure of its axes, say them to import or predict: "
-                "--axes LIP.",
-            )
-        affine, sform, qform = _said(axes, pixdim, shape), None, None
-        sizes = " x ".join(f"{v:.4g}" for v in pixdim)
-        warnings.warn(f"{path} has {why}: axes {axes} as you say, voxels of {sizes} mm by its pixdim.", stacklevel=2)
+        affine, sform, qform = said_affine(path, axes, why, pixdim, shape), None, None
     if not _invertible(affine):
         raise DataError(
             f"{path} has an affine that cannot be inverted; one that places voxels in millimetres was expected.",
@@ -169,8 +165,18 @@ def _agrees(pixdim: np.ndarray, affine: np.ndarray, spacing: np.ndarray) -> bool
     )
 
 
-def _said(axes: str, spacing: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The affine of a scan whose axes point to three letters, its centre at the origin."""
+def said_affine(path: Path, axes: str, why: str, spacing: Sequence[float], shape: tuple[int, ...]) -> np.ndarray:
+    """The affine of a scan that does not say how it lies, whose ``axes`` the user says; its centre is the origin.
+
+    Raises:
+        DataError: the user does not say them, or not as three letters.
+    """
+    if not axes:
+        raise DataError(
+            f"{path} has {why}, so nobody knows which side of the patient is where, or how large a voxel is.",
+            "Convert the original scan again; or, if you are sure of its axes, say them to import or predict: "
+            "--axes LIP.",
+        )
     letters = [RAS.find(letter) for letter in axes]
     if sorted(number // 2 for number in letters) != [0, 1, 2]:
         raise DataError(
@@ -181,6 +187,8 @@ def _said(axes: str, spacing: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     for axis, number in enumerate(letters):
         affine[number // 2, axis] = spacing[axis] * (-1 if number % 2 else 1)
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    sizes = " x ".join(f"{v:.4g}" for v in spacing)
+    warnings.warn(f"{path} has {why}: axes {axes} as you say, voxels of {sizes} mm by its header.", stacklevel=2)
     return affine
 
 

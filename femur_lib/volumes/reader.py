@@ -17,27 +17,31 @@ from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import read_unpacked
 from femur_lib.volumes.dicom import is_dicom, read_dicom
 from femur_lib.volumes.nifti import read_nifti
+from femur_lib.volumes.other_formats import Segment, other_format, read_other
 from femur_lib.volumes.stack import Volume
 
-ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+ENDING = re.compile(r"\.(nii(\.gz)?|(seg\.)?nrrd|nhdr|mha|mhd|mgh(\.gz)?|mgz)$", re.IGNORECASE)
 SPACING_MM = 0.01, 50.0  # of MR scans; voxels beyond these were measured in another unit than the header says
+IGNORE_DO = "Choose with --label; if the others are background too, import with --ignore-other-labels."
 WHOLE = 1e-3  # labels that passed through an interpolation are whole numbers to within this
+
+Label = int | str  # a value; or, where a file names what its labels mean, such a name
 
 
 def scan_name(path: str | os.PathLike) -> str:
-    """A file's name without ``.nii`` or ``.nii.gz``, in small letters or capitals."""
+    """A file's name without ``.nii.gz`` or another ending of a format that is read, in small letters or capitals."""
     return ENDING.sub("", Path(path).name)
 
 
-def nifti_files(folder: str | os.PathLike) -> list[Path]:
-    """The NIfTI files of a folder by their names, in order; hidden ones (``._hip.nii.gz``, by macOS) are not scans.
+def scan_files(folder: str | os.PathLike) -> list[Path]:
+    """Scans and masks of a folder by their names, in order; hidden ones (``._hip.nii.gz``, by macOS) are left aside.
 
     Raises:
         DataError: it is not a folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; one that holds NIfTI files was expected.", "Check the path.")
+        raise DataError(f"{folder} is not a folder; one that holds scans was expected.", "Check the path.")
     return [f for f in sorted(folder.iterdir()) if ENDING.search(f.name) and not f.name.startswith(".")]
 
 
@@ -59,19 +63,25 @@ def by_name(files: Iterable[str | os.PathLike], ending: str = "") -> dict[str, P
     return found
 
 
-def _read(path: Path, axes: str) -> Volume:
-    """Numbers of a file (float32) and where they lie, whatever its format."""
+def _read(path: Path, axes: str) -> tuple[Volume, list[Segment]]:
+    """Numbers of a file (float32), where they lie, and named labels if it has any, whatever its format."""
     if path.is_dir():
-        return read_dicom(path)
+        return read_dicom(path), []
     raw = read_unpacked(path)
-    volume = read_dicom(path) if is_dicom(raw) else read_nifti(path, raw, axes)
+    segments: list[Segment] = []
+    if is_dicom(raw):
+        volume = read_dicom(path)
+    elif other_format(raw):
+        volume, segments = read_other(path, raw, axes)
+    else:
+        volume = read_nifti(path, raw, axes)
     if min(volume.spacing_mm) < SPACING_MM[0] or max(volume.spacing_mm) > SPACING_MM[1]:
         raise DataError(
             f"{path} has voxels of {' x '.join(f'{v:.3g}' for v in volume.spacing_mm)} mm by its header, which no MR "
             "scan has.",
             "Correct the header's unit or its affine.",
         )
-    return volume
+    return volume, segments
 
 
 def read_volume(path: str | os.PathLike, axes: str = "") -> Volume:
@@ -89,7 +99,9 @@ def read_volume(path: str | os.PathLike, axes: str = "") -> Volume:
             or is constant.
     """
     path = Path(path)
-    volume = _read(path, axes)
+    volume, segments = _read(path, axes)
+    if segments:
+        raise DataError(f"{path} is a segmentation ({_list(segments)}); an image was expected.", "Give the scan.")
     array = volume.array
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
@@ -119,10 +131,20 @@ def read_labels(path: str | os.PathLike, axes: str = "") -> Volume:
     """Read a label image as whole numbers (uint8 where they fit, int32 otherwise), on its own axes.
 
     Raises:
-        DataError: as :func:`read_volume`, or a value is further than 0.001 from a whole number.
+        DataError: as :func:`read_volume`, or a value is further than 0.001 from a whole number; or it is a segmentation
+            whose segments overlap (:func:`read_mask` reads one of them).
     """
-    path = Path(path)
-    volume = _read(path, axes)
+    labels, segments = _read_labels(Path(path), axes)
+    if labels.array.ndim > 3:
+        raise DataError(
+            f"{path} holds segments that may overlap ({_list(segments)}); one label a voxel was expected.",
+            "Export them as a label map.",
+        )
+    return labels
+
+
+def _read_labels(path: Path, axes: str) -> tuple[Volume, list[Segment]]:
+    volume, segments = _read(path, axes)
     rounded = np.rint(volume.array)
     if not np.isfinite(volume.array).all() or np.abs(rounded - volume.array).max() > WHOLE:
         raise DataError(
@@ -130,15 +152,15 @@ def read_labels(path: str | os.PathLike, axes: str = "") -> Volume:
             "Give a label image, not probabilities.",
         )
     kind = np.uint8 if rounded.min() >= 0 and rounded.max() <= 255 else np.int32
-    return replace(volume, array=rounded.astype(kind))
+    return replace(volume, array=rounded.astype(kind)), segments
 
 
-def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool = False, axes: str = "") -> Volume:
+def read_mask(path: str | os.PathLike, label: Label = 1, ignore_other_labels: bool = False, axes: str = "") -> Volume:
     """Read a mask: True where the file says ``label``.
 
     Args:
         path: a label image.
-        label: the value that means femur.
+        label: the value that means femur; or, of a segmentation by 3D Slicer, the segment's name.
         ignore_other_labels: take other values for background instead of refusing them.
         axes: as of :func:`read_volume`.
 
@@ -146,7 +168,12 @@ def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool
         DataError: as :func:`read_labels`; or there is no voxel of ``label``; or there are values other than 0 and
             ``label``.
     """
-    labels = read_labels(path, axes)
+    path = Path(path)
+    labels, segments = _read_labels(path, axes)
+    if segments:
+        return _one_segment(path, labels, segments, label, ignore_other_labels)
+    if isinstance(label, str):
+        raise DataError(f"{path} has no names for its labels; {label} was asked for.", "Give the label's number.")
     values = np.unique(labels.array)
     if label not in values:
         found = f"the values {values.tolist()}" if values.any() else "no voxel that is marked"
@@ -156,8 +183,27 @@ def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool
         )
     others = [int(v) for v in values if v not in (0, label)]
     if others and not ignore_other_labels:
-        raise DataError(
-            f"{path} has the values {others} besides 0 and {label}.",
-            "If these are background too, import with --ignore-other-labels.",
-        )
+        raise DataError(f"{path} has the values {others} besides 0 and {label}.", IGNORE_DO)
     return replace(labels, array=labels.array == label)
+
+
+def _one_segment(path: Path, labels: Volume, segments: list[Segment], label: Label, ignore_others: bool) -> Volume:
+    layers = labels.array if labels.array.ndim == 4 else labels.array[..., None]
+    meant = [s for s in segments if label in (s.name, s.value)]
+    if len(meant) != 1:
+        what = f"more than one with the label {label}" if meant else f"none is called {label}, or has that value"
+        raise DataError(
+            f"{path} has the segments {_list(segments)}; {what}.", "Give the name of one as --label, or its number."
+        )
+    masks = {s: layers[..., s.layer] == s.value for s in segments}
+    chosen = masks.pop(meant[0])
+    if not chosen.any():
+        raise DataError(f"{path} has no voxel in its segment {meant[0].name}.", "Leave this scan out.")
+    others = [s for s, mask in masks.items() if mask.any()]
+    if others and not ignore_others:
+        raise DataError(f"{path} has the segments {_list(others)} besides {_list(meant)}.", IGNORE_DO)
+    return replace(labels, array=chosen)
+
+
+def _list(segments: list[Segment]) -> str:
+    return ", ".join(f"{s.name} ({s.value})" for s in segments)

@@ -150,18 +150,39 @@ def check_same_grid(path: str | os.PathLike, volume: Volume, other_path: str | o
         )
 
 
-def on_grid_of(path: str | os.PathLike, volume: Volume, other_path: str | os.PathLike, other: Volume) -> Volume:
-    """A volume with its axes turned to those of another one, whose grid it shares in the patient.
+def on_grid_of(path: str | os.PathLike, labels: Volume, other_path: str | os.PathLike, other: Volume) -> Volume:
+    """Labels on the grid of another volume, whose voxels theirs coincide with in the patient.
+
+    Their axes are turned to those of the other. Labels that were cut to their own extent (3D Slicer's segmentations
+    are) are laid into its grid, with 0 around them.
 
     Raises:
-        DataError: the grids differ in more than the order and the direction of the axes.
+        DataError: the voxels do not coincide, or labels lie outside the other's grid.
     """
-    turn = ornt_transform(io_orientation(volume.affine), io_orientation(other.affine))
-    turned = Volume(apply_orientation(volume.array, turn), volume.affine @ inv_ornt_aff(turn, volume.array.shape))
+    turn = ornt_transform(io_orientation(labels.affine), io_orientation(other.affine))
+    turned = Volume(apply_orientation(labels.array, turn), labels.affine @ inv_ornt_aff(turn, labels.array.shape))
     if turned.array.shape != other.array.shape:
-        turned = volume  # of another size, which is told in the order of the file
+        turned = _laid_into(turned, other) or labels  # one of another size is told in the order of its file
     check_same_grid(path, turned, other_path, other)
     return Volume(turned.array, other.affine, other.forms)
+
+
+def _laid_into(labels: Volume, other: Volume) -> Volume | None:
+    """Labels of another extent in the grid of ``other``; None if voxels do not coincide or labels lie outside."""
+    first = np.rint(np.linalg.inv(other.affine) @ labels.affine[:, 3])[:3].astype(int)
+    there = other.affine.copy()
+    there[:3, 3] += other.affine[:3, :3] @ first
+    if corners_apart(labels.affine, there, labels.array.shape)[0] > GRID_TOLERANCE:
+        return None
+    sizes = zip(first, labels.array.shape, other.array.shape, strict=True)
+    inside = [(max(f, 0), min(f + n, total)) for f, n, total in sizes]
+    target = tuple(slice(a, max(a, b)) for a, b in inside)
+    source = tuple(slice(a - f, max(a, b) - f) for (a, b), f in zip(inside, first, strict=True))
+    array = np.zeros(other.array.shape, labels.array.dtype)
+    array[target] = labels.array[source]
+    if np.count_nonzero(array) != np.count_nonzero(labels.array):
+        return None
+    return Volume(array, other.affine)
 
 
 def corners_apart(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> tuple[float, float]:

@@ -102,13 +102,13 @@ def test_rows_and_files_that_are_not_used_are_listed(folders):
     rows = ["hip1_image\tp1\tL\tx", "hip2\tp1 \tR\tx", "hip9\tp9\tR\tx"]  # by file or by name; spaces do not count
     table.write_text("participant_id\tpatient\tside\tgroup\n" + "\n".join(rows) + "\n", "utf-16")
     write_nifti(folders / "masks" / "hip9_mask.nii.gz", np.ones((2, 2, 2), np.uint8))
-    for name in ("hip3.nrrd", "IM_0001", "._hip1_image.nii.gz"):
+    for name in ("hip3.par", "IM_0001", "._hip1_image.nii.gz"):
         (folders / "images" / name).write_bytes(b"NRRD0004")
     out = imported(folders, participants=table, progress=said.append)
     assert out.patient.tolist() == ["p1", "p1"]
     assert any("hip9" in line and "who.tsv" in line for line in said)
     (unused,) = [line for line in said if line.startswith("not used")]
-    assert all(name in unused for name in ("hip9_mask.nii.gz", "hip3.nrrd", "IM_0001"))
+    assert all(name in unused for name in ("hip9_mask.nii.gz", "hip3.par", "IM_0001"))
     assert "._hip1" not in unused
 
 
@@ -162,8 +162,8 @@ def test_a_name_without_a_latin_letter_is_refused_by_name(folders):
 def test_a_folder_of_another_format_is_named(folders):
     for file in (folders / "images").iterdir():
         file.unlink()
-    (folders / "images" / "hip1.nrrd").write_bytes(b"NRRD0004\n")
-    with pytest.raises(DataError, match=r"hip1\.nrrd is an NRRD file"):
+    (folders / "images" / "hip1.mnc").write_bytes(b"CDF\1")
+    with pytest.raises(DataError, match=r"hip1\.mnc is a MINC or HDF5 file"):
         imported(folders)
 
 
