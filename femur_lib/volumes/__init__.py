@@ -1,5 +1,6 @@
-"""Volumes: files of any format in (``reader``), NIfTI out (``nifti``), and the axes on which we work (``stack``)."""
+"""Volumes: files of any format in (``reader``), NIfTI and DICOM SEG out, and the axes on which we work (``stack``)."""
 
+from femur_lib.volumes.dicom import write_dicom_seg
 from femur_lib.volumes.nifti import write_volume
 from femur_lib.volumes.reader import ENDING, by_name, nifti_files, read_labels, read_mask, read_volume, scan_name
 from femur_lib.volumes.stack import (
@@ -33,5 +34,6 @@ __all__ = [
     "scan_name",
     "to_stack",
     "volume_cm3",
+    "write_dicom_seg",
     "write_volume",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import read_unpacked
-from femur_lib.volumes.dicom import is_dicom, read_dicom
+from femur_lib.volumes.dicom import holds_dicom, is_dicom, read_dicom
 from femur_lib.volumes.nifti import read_nifti
 from femur_lib.volumes.stack import Volume
 
@@ -25,12 +25,15 @@ WHOLE = 1e-3  # labels that passed through an interpolation are whole numbers to
 
 
 def scan_name(path: str | os.PathLike) -> str:
-    """A file's name without ``.nii`` or ``.nii.gz``, in small letters or capitals."""
-    return ENDING.sub("", Path(path).name)
+    """A file's name without ``.nii`` or ``.nii.gz``, in small letters or capitals; of a DICOM folder its own name."""
+    path = Path(path)
+    return ENDING.sub("", path.name or path.resolve().name)
 
 
 def nifti_files(folder: str | os.PathLike) -> list[Path]:
-    """The NIfTI files of a folder by their names, in order; hidden ones (``._hip.nii.gz``, by macOS) are not scans.
+    """The scans of a folder by their names, in order: NIfTI files, and folders of DICOM files.
+
+    Hidden ones (``._hip.nii.gz``, by macOS) are not scans.
 
     Raises:
         DataError: it is not a folder.
@@ -38,7 +41,11 @@ def nifti_files(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; one that holds NIfTI files was expected.", "Check the path.")
-    return [f for f in sorted(folder.iterdir()) if ENDING.search(f.name) and not f.name.startswith(".")]
+    return [
+        f
+        for f in sorted(folder.iterdir())
+        if not f.name.startswith(".") and (holds_dicom(f) if f.is_dir() else ENDING.search(f.name))
+    ]
 
 
 def by_name(files: Iterable[str | os.PathLike], ending: str = "") -> dict[str, Path]:
@@ -59,12 +66,10 @@ def by_name(files: Iterable[str | os.PathLike], ending: str = "") -> dict[str, P
     return found
 
 
-def _read(path: Path, axes: str) -> Volume:
+def _read(path: Path, axes: str, series: str = "") -> Volume:
     """Numbers of a file (float32) and where they lie, whatever its format."""
-    if path.is_dir():
-        return read_dicom(path)
-    raw = read_unpacked(path)
-    volume = read_dicom(path) if is_dicom(raw) else read_nifti(path, raw, axes)
+    raw = b"" if path.is_dir() else read_unpacked(path)
+    volume = read_dicom(path, series) if path.is_dir() or is_dicom(raw) else read_nifti(path, raw, axes)
     if min(volume.spacing_mm) < SPACING_MM[0] or max(volume.spacing_mm) > SPACING_MM[1]:
         raise DataError(
             f"{path} has voxels of {' x '.join(f'{v:.3g}' for v in volume.spacing_mm)} mm by its header, which no MR "
@@ -74,12 +79,13 @@ def _read(path: Path, axes: str) -> Volume:
     return volume
 
 
-def read_volume(path: str | os.PathLike, axes: str = "") -> Volume:
+def read_volume(path: str | os.PathLike, axes: str = "", series: str = "") -> Volume:
     """Read one scan, keeping its own axes.
 
     Args:
         path: a file of any format, or a folder that holds a DICOM series.
         axes: where the array's axes point to, such as "LIP", for a file whose header does not say it.
+        series: which DICOM series, where there are several (:func:`femur_lib.volumes.dicom.read_dicom`).
 
     Returns:
         A :class:`Volume` with a float32 array of three axes.
@@ -89,7 +95,7 @@ def read_volume(path: str | os.PathLike, axes: str = "") -> Volume:
             or is constant.
     """
     path = Path(path)
-    volume = _read(path, axes)
+    volume = _read(path, axes, series)
     array = volume.array
     bad = int(np.count_nonzero(~np.isfinite(array)))
     if bad:
