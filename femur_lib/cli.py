@@ -32,6 +32,7 @@ A cohort is a folder of scans and masks (data/README.md). Bring your own with `f
 
 
 AXES = "the directions of the axes, such as LIP, for files that do not say them (sform and qform unset, or an identity)"
+SERIES = "the number of the DICOM series, for folders that hold several (without it they are listed)"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -73,6 +74,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--ignore-other-labels", action="store_true", help="other values are background")
     p.add_argument("--axes", default="", help=AXES)
     p.add_argument("--participants", type=Path, help="a table participant_id, patient, side, group (tab-separated); needed where a patient has two hips")  # fmt: skip
+
+    p = verb("import dicom", "DICOM series to NIfTI files, to draw masks on; `import pairs` then makes a cohort.", "Only voxels and where they lie are copied, and no field about the patient.", imports)  # fmt: skip
+    p.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="each holds a DICOM series, under any names; or an enhanced file",
+    )
+    p.add_argument("out", type=Path, help="a new folder; each file in it is named after its FOLDER")
+    p.add_argument("--series", default="", metavar="NUMBER", help=SERIES)
 
     p = verb("check", "Read every file of a cohort to its end, and say what is there, what is wrong, and what is unlike the rest.")  # fmt: skip
     p.add_argument("cohort", type=Path)
@@ -126,7 +138,13 @@ def parser() -> argparse.ArgumentParser:
 
     p = verb("predict", "Segment scans; probability and mask come out on each scan's own grid.")
     p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
-    p.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="NIfTI files")
+    p.add_argument(
+        "images",
+        type=Path,
+        nargs="*",
+        metavar="IMAGE",
+        help="NIfTI files, folders that hold a DICOM series each, or enhanced DICOM files",
+    )
     p.add_argument("--cohort", type=Path, help="instead of IMAGE: the scans of a cohort that RUN was not trained on")
     p.add_argument("--subjects", choices=["unseen", "all"], default="unseen", help="which scans of the cohort")
     p.add_argument("--out", type=Path, required=True)
@@ -136,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--patches", choices=["nine", "one"], help="of unpadded networks: the paper's nine patches, or one pass; default: as the run's profile says")  # fmt: skip
     p.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the arithmetic")  # fmt: skip
     p.add_argument("--axes", default="", help=AXES)
+    p.add_argument("--series", default="", metavar="NUMBER", help=SERIES)
     p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
 
     p = verb("quality", "One HTML page of predictions without truth, likely failures first.", "Pieces, volume, shape, borders, and where networks are unsure or disagree. Nothing in it knows whether a mask is right.")  # fmt: skip
@@ -210,6 +229,12 @@ def _import_pairs(a) -> None:
     _say(f"{len(table)} scans of {table.patient.nunique()} patients in {a.out}")
 
 
+def _import_dicom(a) -> None:
+    from femur_lib.lab.import_dicom import import_dicom
+
+    _say(f"{len(import_dicom(a.folders, a.out, a.series, _say))} scans in {a.out}")
+
+
 def _check(a) -> None:
     from femur_lib.cohort import check_cohort, read_cohort
 
@@ -275,7 +300,7 @@ def _predict(a) -> None:
     _pictures_to_files()
     asked = {"threshold": a.threshold, "largest_component": a.largest_component, "flip": a.flip}
     segmenter = replace(run.segmenter, **{k: v for k, v in asked.items() if v is not None})
-    predict_files(segmenter, scans, a.out, a.overwrite, _say, a.axes)
+    predict_files(segmenter, scans, a.out, a.overwrite, _say, a.axes, a.series)
 
 
 def _evaluate(a) -> None:
@@ -350,7 +375,8 @@ def _report(a) -> None:
 
 
 VERBS = {
-    "phantom": _phantom, "import pelvis": _import_pelvis, "import pairs": _import_pairs, "check": _check,
+    "phantom": _phantom, "import pelvis": _import_pelvis, "import pairs": _import_pairs,
+    "import dicom": _import_dicom, "check": _check,
     "train": _train, "search": _search, "study": _study, "evaluate": _evaluate, "predict": _predict,
     "quality": _quality, "export": _export, "score": _score, "report": _report,
 }  # fmt: skip

@@ -94,11 +94,15 @@ def predict_files(
     overwrite: bool = False,
     progress: Progress = lambda line: None,
     axes: str = "",
+    series: str = "",
 ) -> list[Path]:
     """Segment scans into ``out``: ``<name>_probability.nii.gz``, ``<name>_mask.nii.gz``, ``<name>_overlay.png``.
 
+    Of a DICOM series the mask is also written as DICOM SEG, ``<name>_mask.dcm``.
+
     Every scan is read and checked before the first is segmented, so bad input leaves nothing behind. ``axes`` says
-    where the axes of scans point to that do not say it themselves (:func:`femur_lib.volumes.read_volume`).
+    where the axes of scans point to that do not say it themselves, and ``series`` which DICOM series of a folder is
+    meant (:func:`femur_lib.volumes.read_volume`).
 
     Masks are empty in slices that the network does not see. A warning names each scan that has such slices; of scans
     with a true mask, one warning names those whose femur goes on there.
@@ -115,7 +119,7 @@ def predict_files(
     cut_off = []
     for scan in scans:
         check_free(out, scan.name, (*SUFFIXES.values(), PICTURE), overwrite)
-        image = read_volume(scan.image, axes)
+        image = read_volume(scan.image, axes, series)
         check_fits(segmenter, scan.image, image)
         if scan.truth is None:
             warn_of_unseen(segmenter, scan.image, image)
@@ -131,7 +135,7 @@ def predict_files(
         )
 
     def predict(scan: Scan) -> tuple[Path, Volume, Volume]:
-        image = read_volume(scan.image, axes)
+        image = read_volume(scan.image, axes, series)
         probability, mask = segment(segmenter, image)
         return write_segmentation(out, scan.name, probability, mask), image, mask
 

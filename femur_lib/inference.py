@@ -39,12 +39,13 @@ from femur_lib.preprocessing import (
     to_grid,
     unpad,
 )
-from femur_lib.volumes import Volume, from_stack, to_stack, write_volume
+from femur_lib.volumes import Volume, from_stack, to_stack, write_dicom_seg, write_volume
 
 BATCH_PIXELS, BATCH_BYTES = 2**20, 2**30  # slices share a batch up to so many pixels, and bytes of their widest layer
 LONGEST_NAME = 240  # bytes; file systems take 255, some of which a half-written file needs
 CONNECTIVITIES = {6: 1, 18: 2, 26: 3}  # how many neighbours of a voxel touch it, and the rank by which scipy knows that
-SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz"}
+SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz", "dicom": "_mask.dcm"}
+SEGMENT = {1: ("Femur", "")}  # of a DICOM SEG: what the label is called, and its side where we know it
 PLANES = ("axial", "sagittal", "coronal")  # a stack's axis along which a scan's slices follow one another
 SPACING_TOLERANCE = 1.5  # a network is not asked about pixels so much larger or smaller than those it was trained on
 
@@ -322,6 +323,13 @@ def check_free(out: Path, name: str, suffixes: Iterable[str] = SUFFIXES.values()
 
 
 def write_segmentation(out: Path, name: str, probability: Volume, mask: Volume) -> Path:
-    """Write both beside each other; returns the mask's path."""
+    """Write both beside each other, and of a DICOM series the mask as DICOM SEG, too; returns the mask's path."""
+    segmentation = out / f"{name}{SUFFIXES['dicom']}"
+    segmentation.unlink(missing_ok=True)  # an earlier one would not belong to this mask
+    if mask.frames:
+        try:
+            write_dicom_seg(segmentation, mask, SEGMENT)
+        except DataError as error:  # the mask itself is there all the same
+            warnings.warn(str(error), stacklevel=2)
     write_volume(out / f"{name}{SUFFIXES['probability']}", probability.array, probability.affine, probability.forms)
     return write_volume(out / f"{name}{SUFFIXES['mask']}", mask.array, mask.affine, mask.forms)

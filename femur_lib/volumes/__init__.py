@@ -1,5 +1,6 @@
-"""Volumes: files of any format in (``reader``), NIfTI out (``nifti``), and the axes on which we work (``stack``)."""
+"""Volumes: files of any format in (``reader``), NIfTI and DICOM SEG out, and the axes on which we work (``stack``)."""
 
+from femur_lib.volumes.dicom import write_dicom_seg
 from femur_lib.volumes.nifti import write_volume
 from femur_lib.volumes.reader import ENDING, Label, by_name, read_labels, read_mask, read_volume, scan_files, scan_name
 from femur_lib.volumes.stack import (
@@ -34,5 +35,6 @@ __all__ = [
     "scan_name",
     "to_stack",
     "volume_cm3",
+    "write_dicom_seg",
     "write_volume",
 ]

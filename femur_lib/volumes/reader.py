@@ -15,7 +15,7 @@ import numpy as np
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import read_unpacked
-from femur_lib.volumes.dicom import is_dicom, read_dicom
+from femur_lib.volumes.dicom import holds_dicom, is_dicom, read_dicom
 from femur_lib.volumes.nifti import read_nifti
 from femur_lib.volumes.other_formats import Segment, other_format, read_other
 from femur_lib.volumes.stack import Volume
@@ -29,12 +29,15 @@ Label = int | str  # a value; or, where a file names what its labels mean, such 
 
 
 def scan_name(path: str | os.PathLike) -> str:
-    """A file's name without ``.nii.gz`` or another ending of a format that is read, in small letters or capitals."""
-    return ENDING.sub("", Path(path).name)
+    """A file's name without ``.nii.gz`` or another format's ending, in any case; of a DICOM folder its own name."""
+    path = Path(path)
+    return ENDING.sub("", path.name or path.resolve().name)
 
 
 def scan_files(folder: str | os.PathLike) -> list[Path]:
-    """Scans and masks of a folder by their names, in order; hidden ones (``._hip.nii.gz``, by macOS) are left aside.
+    """Scans and masks of a folder by their names, in order: files, and folders of DICOM files.
+
+    Hidden ones (``._hip.nii.gz``, by macOS) are left aside.
 
     Raises:
         DataError: it is not a folder.
@@ -42,7 +45,11 @@ def scan_files(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; one that holds scans was expected.", "Check the path.")
-    return [f for f in sorted(folder.iterdir()) if ENDING.search(f.name) and not f.name.startswith(".")]
+    return [
+        f
+        for f in sorted(folder.iterdir())
+        if not f.name.startswith(".") and (holds_dicom(f) if f.is_dir() else ENDING.search(f.name))
+    ]
 
 
 def by_name(files: Iterable[str | os.PathLike], ending: str = "") -> dict[str, Path]:
@@ -63,14 +70,12 @@ def by_name(files: Iterable[str | os.PathLike], ending: str = "") -> dict[str, P
     return found
 
 
-def _read(path: Path, axes: str) -> tuple[Volume, list[Segment]]:
+def _read(path: Path, axes: str, series: str = "") -> tuple[Volume, list[Segment]]:
     """Numbers of a file (float32), where they lie, and named labels if it has any, whatever its format."""
-    if path.is_dir():
-        return read_dicom(path), []
-    raw = read_unpacked(path)
+    raw = b"" if path.is_dir() else read_unpacked(path)
     segments: list[Segment] = []
-    if is_dicom(raw):
-        volume = read_dicom(path)
+    if path.is_dir() or is_dicom(raw):
+        volume = read_dicom(path, series)
     elif other_format(raw):
         volume, segments = read_other(path, raw, axes)
     else:
@@ -84,12 +89,13 @@ def _read(path: Path, axes: str) -> tuple[Volume, list[Segment]]:
     return volume, segments
 
 
-def read_volume(path: str | os.PathLike, axes: str = "") -> Volume:
+def read_volume(path: str | os.PathLike, axes: str = "", series: str = "") -> Volume:
     """Read one scan, keeping its own axes.
 
     Args:
         path: a file of any format, or a folder that holds a DICOM series.
         axes: where the array's axes point to, such as "LIP", for a file whose header does not say it.
+        series: which DICOM series, where there are several (:func:`femur_lib.volumes.dicom.read_dicom`).
 
     Returns:
         A :class:`Volume` with a float32 array of three axes.
@@ -99,7 +105,7 @@ def read_volume(path: str | os.PathLike, axes: str = "") -> Volume:
             or is constant.
     """
     path = Path(path)
-    volume, segments = _read(path, axes)
+    volume, segments = _read(path, axes, series)
     if segments:
         raise DataError(f"{path} is a segmentation ({_list(segments)}); an image was expected.", "Give the scan.")
     array = volume.array

@@ -11,7 +11,8 @@ The paper's stack is 512 x 512 x 48 (Methods, Dataset), resampled in-plane to 25
 
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import nibabel as nib
@@ -40,18 +41,30 @@ class Forms(NamedTuple):
     qform_code: int
 
 
+class Frame(NamedTuple):
+    """Where a DICOM image is kept: its file, and which of the file's frames it is, from 1."""
+
+    file: Path
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.file}{f' (frame {self.number})' * (self.number > 1)}"
+
+
 @dataclass(frozen=True)
 class Volume:
     """Voxels and where they lie in the patient.
 
     ``array`` has three axes; ``affine`` (4 x 4) sends voxel indices to millimetres in the scanner's frame, whose
     axes grow to the patient's right, to the front and to the head (RAS). ``forms`` are those of the file that it was
-    read from, so that what is made from a scan can be laid on it by any program.
+    read from, so that what is made from a scan can be laid on it by any program. ``frames`` are the DICOM images that
+    it was read from, one for each step along the last axis.
     """
 
     array: np.ndarray
     affine: np.ndarray
     forms: Forms | None = None
+    frames: tuple[Frame, ...] | None = None
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -98,7 +111,7 @@ def from_stack(array: np.ndarray, like: Volume) -> Volume:
     back = apply_orientation(array, turn)
     if back.shape != like.array.shape:
         raise ValueError(f"a stack of shape {array.shape} does not belong to a volume of shape {like.array.shape}")
-    return Volume(back, like.affine, like.forms)
+    return replace(like, array=back)
 
 
 def central_slices(available: int, wanted: int) -> slice:
@@ -164,7 +177,7 @@ def on_grid_of(path: str | os.PathLike, labels: Volume, other_path: str | os.Pat
     if turned.array.shape != other.array.shape:
         turned = _laid_into(turned, other) or labels  # one of another size is told in the order of its file
     check_same_grid(path, turned, other_path, other)
-    return Volume(turned.array, other.affine, other.forms)
+    return replace(other, array=turned.array)
 
 
 def _laid_into(labels: Volume, other: Volume) -> Volume | None:
