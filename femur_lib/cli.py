@@ -34,6 +34,17 @@ A cohort is a folder of scans and masks (data/README.md). Bring your own with `f
 AXES = "the directions of the axes, such as LIP, for files that do not say them (sform and qform unset, or an identity)"
 SERIES = "the number of the DICOM series, for folders that hold several (without it they are listed)"
 
+LABEL = "the value that means femur in the masks, or the name of 3D Slicer's segment"
+LAYOUTS = """\
+nnU-Net, Medical Segmentation Decathlon    imagesTr/x_0000.nii.gz, labelsTr/x.nii.gz, dataset.json
+nnU-Net's predictions                      x.nii.gz beside plans.json, and the scans' folder as --images
+TotalSegmentator                           s0001/mri.nii.gz, s0001/segmentations/femur_left.nii.gz
+BIDS                                       sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz, its mask in derivatives
+one folder a case (MIScnn, KiTS)           case_00000/imaging.nii.gz, case_00000/segmentation.nii.gz
+scans and masks                            in two folders, images and masks, or in one: x.nii.gz, x_mask.nii.gz
+
+Every format that is read will do in place of .nii.gz. A scan of both hips is cut in two."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The parser; what it parses has ``verb``, such as "train" or "import pelvis", and that verb's arguments."""
@@ -70,10 +81,34 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("images", type=Path)
     p.add_argument("masks", type=Path)
     p.add_argument("out", type=Path, help="a new folder")
-    p.add_argument("--label", type=int, default=1, help="the value that means femur in the masks")
+    p.add_argument("--label", type=_label, default=1, help=LABEL)
     p.add_argument("--ignore-other-labels", action="store_true", help="other values are background")
     p.add_argument("--axes", default="", help=AXES)
     p.add_argument("--participants", type=Path, help="a table participant_id, patient, side, group (tab-separated); needed where a patient has two hips")  # fmt: skip
+
+    p = verb(
+        "import folder", "A folder as it is laid out: what it holds is recognised and said first.", LAYOUTS, imports
+    )
+    p.add_argument("source", type=Path)
+    p.add_argument("out", type=Path, help="a new folder")
+    p.add_argument("--dry-run", action="store_true", help="only say what is recognised, and what is not used")
+    p.add_argument("--label", type=_label, help=f"{LABEL}; default: the one that the layout calls femur, otherwise 1")
+    p.add_argument("--ignore-other-labels", action="store_true", help="other values are background")
+    p.add_argument("--pelvis", action="store_true", help="each scan shows both hips: cut it in two")
+    p.add_argument("--images", type=Path, help="the folder of the scans, where SOURCE holds masks alone")
+    p.add_argument(
+        "--leave-out",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="files below SOURCE to pass over, such as 'derivatives/auto/*'",
+    )
+    p.add_argument("--axes", default="", help=AXES)
+    p.add_argument(
+        "--participants",
+        type=Path,
+        help="a table participant_id, patient, side, group (tab-separated), instead of what the layout says",
+    )
 
     p = verb("import dicom", "DICOM series to NIfTI files, to draw masks on; `import pairs` then makes a cohort.", "Only voxels and where they lie are copied, and no field about the patient.", imports)  # fmt: skip
     p.add_argument(
@@ -235,6 +270,23 @@ def _import_dicom(a) -> None:
     _say(f"{len(import_dicom(a.folders, a.out, a.series, _say))} scans in {a.out}")
 
 
+def _import_folder(a) -> None:
+    from femur_lib.lab.import_folder import import_folder
+
+    table = import_folder(
+        a.source, a.out, a.label, a.ignore_other_labels, a.participants, a.images, a.pelvis, a.leave_out, a.axes,
+        a.dry_run, _say,
+    )  # fmt: skip
+    if table is None:
+        _say("nothing is written: --dry-run")
+    else:
+        _say(f"{len(table)} hips of {table.patient.nunique()} patients in {a.out}")
+
+
+def _label(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
 def _check(a) -> None:
     from femur_lib.cohort import check_cohort, read_cohort
 
@@ -376,7 +428,7 @@ def _report(a) -> None:
 
 VERBS = {
     "phantom": _phantom, "import pelvis": _import_pelvis, "import pairs": _import_pairs,
-    "import dicom": _import_dicom, "check": _check,
+    "import folder": _import_folder, "import dicom": _import_dicom, "check": _check,
     "train": _train, "search": _search, "study": _study, "evaluate": _evaluate, "predict": _predict,
     "quality": _quality, "export": _export, "score": _score, "report": _report,
 }  # fmt: skip

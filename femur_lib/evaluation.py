@@ -188,7 +188,7 @@ def masks_by_name(folder: str | os.PathLike) -> dict[str, Path]:
 def score_files(
     truth: Mapping[str, Path], predictions: str | os.PathLike, label: int = 1, axes: str = ""
 ) -> pd.DataFrame:
-    """Score every predicted mask of a folder against the true mask of its name, on the prediction's grid.
+    """Score every predicted mask of a folder against the true mask of its name, on the larger of their grids.
 
     A prediction without a truth is named in a warning, as is a truth without a prediction.
 
@@ -230,6 +230,8 @@ def score_files(
     for name, file in found.items():
         if name in truth:
             true, predicted = read_mask(truth[name], label, axes=axes), read_prediction(file, label, axes)
+            if true.array.size < predicted.array.size:  # of which 3D Slicer keeps the labels' extent alone
+                true = on_grid_of(truth[name], true, file, predicted)
             predicted = on_grid_of(file, predicted, truth[name], true)
             rows.append({"participant_id": name, **score(true, predicted)})
     return pd.DataFrame(rows)

@@ -1,9 +1,12 @@
 """Import any folder of images that comes with a folder of masks."""
 
+import itertools
 import os
 import re
 import unicodedata
 import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +16,56 @@ from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import foreign_format
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import COLUMNS, ENDINGS, doubts, new_cohort, read_participants
-from femur_lib.volumes import by_name, on_grid_of, read_mask, read_volume, scan_files, scan_name
+from femur_lib.lab.import_pelvis import crop, half, hip_box
+from femur_lib.volumes import (
+    Label,
+    Volume,
+    by_name,
+    on_grid_of,
+    read_mask,
+    read_volume,
+    scan_files,
+    scan_name,
+    to_stack,
+)
 
 MOST_NAMED = 10  # files that were not used
+Who = tuple[str, str, str]  # patient, side and group
+
+
+@dataclass(frozen=True)
+class Hip:
+    """One hip to be imported: its scan with the scan's name, and the label in a mask that is its femur.
+
+    ``patient`` is empty where nobody says whose it is. ``both`` means that the scan shows both hips, and that this one
+    is to be cut out on its side.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+    label: Label = 1
+    patient: str = ""
+    side: str = "n/a"
+    both: bool = False
+
+
+def subject_name(hip: Hip) -> str:
+    """A hip's name as BIDS wants it: sub-, letters and digits; ``Hüfte 7`` becomes ``sub-Hufte7``."""
+    plain = re.sub(r"[^A-Za-z0-9]", "", unicodedata.normalize("NFKD", hip.name.removeprefix("sub-")))
+    if not plain:
+        raise DataError(
+            f"{hip.image} has no Latin letter and no digit in its name, of which names in a cohort are made (BIDS).",
+            "Rename the file and its mask.",
+        )
+    return f"sub-{plain}{hip.side * hip.both}"
 
 
 def import_pairs(
     images: str | os.PathLike,
     masks: str | os.PathLike,
     out: str | os.PathLike,
-    label: int = 1,
+    label: Label = 1,
     ignore_other_labels: bool = False,
     participants: str | os.PathLike | None = None,
     axes: str = "",
@@ -31,9 +74,9 @@ def import_pairs(
     """Write a cohort from pairs of files.
 
     Args:
-        images, masks: folders of NIfTI files (:func:`match` says how they are named).
+        images, masks: folders of files (:func:`match` says how they are named).
         out: the cohort's folder.
-        label: the value that means femur.
+        label: the value that means femur, or the name of 3D Slicer's segment.
         ignore_other_labels: take other values for background.
         participants: a tab-separated table with the columns participant_id (the image's name), patient, side and group.
             Without it each image counts as a patient of its own, and side and group are "n/a". That is right only if no
@@ -49,31 +92,92 @@ def import_pairs(
         DataError: a file cannot be used, or the table does not name every image.
     """
     images, masks = Path(images), Path(masks)
-    pairs = match(images, masks)
-    who = _who(Path(participants), pairs, progress) if participants else {}
-    taken: dict[str, str] = {}
+    hips = [Hip(name, image, mask, label) for name, image, mask in match(images, masks)]
+    who = whose(hips, participants, progress)
+    table = write_hips(hips, who, out, "Imported pairs", "femur import pairs", ignore_other_labels, axes, progress)
+    unused = _unused(images, masks, hips)
+    if unused:
+        progress(f"not used: {', '.join(unused)}")
+    return table
+
+
+def write_hips(
+    hips: Sequence[Hip],
+    who: Mapping[Hip, Who],
+    out: str | os.PathLike,
+    title: str,
+    source: str,
+    ignore_other_labels: bool = False,
+    axes: str = "",
+    progress: Progress = lambda line: None,
+) -> pd.DataFrame:
+    """Write hips as a cohort, whose table is returned; those of one scan stand beside one another.
+
+    Raises:
+        DataError: a file cannot be used, or two hips would have one name.
+    """
+    taken: dict[str, Path] = {}
+    for hip in hips:
+        subject = subject_name(hip)
+        if subject in taken:
+            raise DataError(
+                f"{hip.image} would be named {subject}, as {taken[subject]} is; a name of its own was expected.",
+                "Rename the file so that it differs in a letter or a digit.",
+            )
+        taken[subject] = hip.image
     rows = []
-    with new_cohort(out, "Imported pairs", "femur import pairs") as add:
-        for name, image_file, mask_file in pairs:
-            subject = _bids_name(name, image_file)
-            if subject in taken:
-                raise DataError(
-                    f"{image_file} would be named {subject}, as {taken[subject]} is; a name of its own was expected.",
-                    "Rename the file so that it differs in a letter or a digit.",
-                )
-            taken[subject] = name
-            image, mask = read_volume(image_file, axes), read_mask(mask_file, label, ignore_other_labels, axes)
-            mask = on_grid_of(mask_file, mask, image_file, image)
-            for doubt in doubts(mask):
-                warnings.warn(f"{mask_file} {doubt}.", stacklevel=2)
-            patient, side, group = who.get(name, (subject, "n/a", "n/a"))
-            add(subject, patient, side, group, image, mask.array.astype(np.uint8))
-            rows.append((subject, patient, side, group))
-            progress(subject)
-        unused = _unused(images, masks, pairs)
-        if unused:
-            progress(f"not used: {', '.join(unused)}")
+    with new_cohort(out, title, source) as add:
+        for image_file, group in itertools.groupby(hips, key=lambda hip: hip.image):
+            image = read_volume(image_file, axes)
+            masks = {}
+            for hip in group:
+                mask = read_mask(hip.mask, hip.label, ignore_other_labels, axes, may_be_empty=hip.both)
+                masks[hip] = on_grid_of(hip.mask, mask, image_file, image)
+                for doubt in doubts(masks[hip]):
+                    warnings.warn(f"{hip.mask} {doubt}.", stacklevel=2)
+            whole = [(hip, image, mask.array) for hip, mask in masks.items()]
+            for hip, scan, femur in _cut(image, masks, progress) if whole[0][0].both else whole:
+                rows.append((subject_name(hip), *who[hip]))
+                add(*rows[-1], scan, femur.astype(np.uint8))
+                progress(rows[-1][0])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _cut(image: Volume, masks: Mapping[Hip, Volume], progress: Progress) -> Iterator[tuple[Hip, Volume, np.ndarray]]:
+    """Each hip of a scan of both, as a stack, by the box of the public pelvis set where its femur lies within it.
+
+    Where it does not, the whole half of the scan is taken, and a warning says so.
+    """
+    stack, femora = to_stack(image), {}
+    shape, rows = stack.array.shape, slice(0, stack.array.shape[0])
+    for hip, mask in masks.items():
+        femur = to_stack(mask).array
+        if len({(other.mask, other.label) for other in masks}) < len(masks):  # one label for both
+            femur[:, half(shape, "LR".replace(hip.side, ""))] = False
+        if femur.any():
+            femora[hip] = femur
+        else:
+            progress(f"not used: side {hip.side} of {hip.image}, where {hip.mask} marks no femur")
+    for hip, femur in femora.items():
+        box, own = hip_box(shape, stack.affine, hip.side), (rows, half(shape, hip.side))
+        outside = np.count_nonzero(femur) - np.count_nonzero(femur[own])
+        if np.count_nonzero(femur[box]) < np.count_nonzero(femur):
+            box = own
+            if outside and len(femora) == 1:  # a scan of one hip
+                box = rows, slice(0, shape[1])
+            elif outside == np.count_nonzero(femur):
+                raise DataError(
+                    f"{hip.mask} has its femur in the patient's other half; side {hip.side} was expected.",
+                    "Look at the scan: left and right may be exchanged.",
+                )
+            elif outside:
+                warnings.warn(f"{hip.mask} has {outside} voxels beyond the scan's middle: cut off.", stacklevel=3)
+            else:
+                warnings.warn(
+                    f"{hip.mask} goes on outside the box by which hips are cut out; its half of the scan is taken.",
+                    stacklevel=3,
+                )
+        yield hip, crop(stack, box), femur[box]
 
 
 def match(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
@@ -85,14 +189,20 @@ def match(images: Path, masks: Path) -> list[tuple[str, Path, Path]]:
     Raises:
         DataError: there is no image, two of them have one name, or one has no mask or more than one.
     """
-    image_files, mask_files = scan_files(images), scan_files(masks)
+    return match_files(scan_files(images), scan_files(masks), images, masks)
+
+
+def match_files(
+    image_files: Sequence[Path], mask_files: Sequence[Path], images: Path, masks: Path
+) -> list[tuple[str, Path, Path]]:
+    """As :func:`match`, of files of the two folders."""
     if images.resolve() == masks.resolve():  # one folder for both: a file named after another is its mask
         stems = {file: _plain(file) for file in image_files}
         image_files = [f for f in image_files if not any(_is_mask_of(f, other, stems) for other in image_files)]
         mask_files = [f for f in mask_files if f not in image_files]
     names = {unicodedata.normalize("NFC", n): file for n, file in by_name(image_files, ENDINGS).items()}
     if not names:
-        raise DataError(f"{images} holds no .nii or .nii.gz file; scans were expected.", _instead(images))
+        raise DataError(f"{images} holds no scan in a format that is read; scans were expected.", _instead(images))
     owned: dict[str, list[Path]] = {name: [] for name in names}
     for file in mask_files:
         mask_name = unicodedata.normalize("NFC", scan_name(file))
@@ -135,44 +245,53 @@ def _instead(folder: Path) -> str:
     return "Check the path."
 
 
-def _unused(images: Path, masks: Path, pairs: list[tuple[str, Path, Path]]) -> list[str]:
+def _unused(images: Path, masks: Path, hips: Sequence[Hip]) -> list[str]:
     """Files of both folders that belong to no pair, as words; hidden ones do not count."""
-    used = {file for _, *files in pairs for file in files}
-    used |= {f.with_suffix(".hdr") for f in used}
+    used = {file for hip in hips for file in (hip.image, hip.mask)}
     found = sorted(
-        f for folder in {images, masks} for f in folder.iterdir() if not f.name.startswith(".") and f not in used
+        f
+        for folder in {images, masks}
+        for f in folder.iterdir()
+        if not f.name.startswith(".") and f not in used and not is_part_of(f, used)
     )
     return [str(f) for f in found[:MOST_NAMED]] + [f"and {len(found) - MOST_NAMED} more"] * (len(found) > MOST_NAMED)
 
 
-def _bids_name(name: str, file: Path) -> str:
-    """A name as BIDS wants it: sub-, letters and digits; ``Hüfte 7`` becomes ``sub-Hufte7``."""
-    plain = re.sub(r"[^A-Za-z0-9]", "", unicodedata.normalize("NFKD", name.removeprefix("sub-")))
-    if not plain:
-        raise DataError(
-            f"{file} has no Latin letter and no digit in its name, of which names in a cohort are made (BIDS).",
-            "Rename the file and its mask.",
-        )
-    return f"sub-{plain}"
+def is_part_of(file: Path, used: Collection[Path]) -> bool:
+    """Whether a file holds the voxels of one that is used and lies beside it (.raw beside .mhd)."""
+    return any(file.name.startswith(f"{scan_name(f)}.") and f.suffix in (".mhd", ".nhdr") for f in used)
 
 
 def _begins(longer: str, name: str) -> bool:
     return longer == name or (longer.startswith(name) and not longer[len(name)].isalnum())
 
 
-def _who(path: Path, pairs: list[tuple[str, Path, Path]], progress: Progress) -> dict[str, tuple[str, str, str]]:
-    """Patient, side and group by image; rows are named after the image's file, with or without its ending."""
-    rows = {name: (p, side, group) for name, p, side, group in read_participants(path)[COLUMNS].itertuples(index=False)}
-    who = {}
-    for name, image, _ in pairs:
-        keys = [key for key in (name, unicodedata.normalize("NFC", scan_name(image))) if key in rows]
+def whose(hips: Sequence[Hip], participants: str | os.PathLike | None, progress: Progress) -> dict[Hip, Who]:
+    """Patient, side and group of each hip: by a table whose rows are named after images, or else by what hips say.
+
+    A row may be named after an image's file, with or without its ending, or after its patient.
+
+    Raises:
+        DataError: the table cannot be used, or has no row for an image.
+    """
+    if participants is None:
+        return {hip: (hip.patient or subject_name(replace(hip, both=False)), hip.side, "n/a") for hip in hips}
+    table = read_participants(participants)[COLUMNS]
+    rows = {name: (p, side, group) for name, p, side, group in table.itertuples(index=False)}
+    who, used = {}, set()
+    for hip in hips:
+        names = hip.name + hip.side * hip.both, hip.name, unicodedata.normalize("NFC", scan_name(hip.image))
+        keys = [key for key in (*names, hip.patient) if key in rows]
         if keys:
-            who[name] = rows.pop(keys[0])
-    unnamed = [name for name, _, _ in pairs if name not in who]
+            patient, side, group = rows[keys[0]]
+            who[hip] = patient, side if hip.side == "n/a" else hip.side, group
+            used.add(keys[0])
+    unnamed = dict.fromkeys(hip.name for hip in hips if hip not in who)
     if unnamed:
         raise DataError(
-            f"{path} has no row for {', '.join(unnamed)}; one for each image was expected.", "Add the rows."
+            f"{participants} has no row for {', '.join(unnamed)}; one for each image was expected.", "Add the rows."
         )
-    if rows:
-        progress(f"{path} has rows without an image, which are not used: {', '.join(rows)}")
+    if rows.keys() - used:
+        unread = [key for key in rows if key not in used]
+        progress(f"{participants} has rows without an image, which are not used: {', '.join(unread)}")
     return who

@@ -161,7 +161,13 @@ def _read_labels(path: Path, axes: str) -> tuple[Volume, list[Segment]]:
     return replace(volume, array=rounded.astype(kind)), segments
 
 
-def read_mask(path: str | os.PathLike, label: Label = 1, ignore_other_labels: bool = False, axes: str = "") -> Volume:
+def read_mask(
+    path: str | os.PathLike,
+    label: Label = 1,
+    ignore_other_labels: bool = False,
+    axes: str = "",
+    may_be_empty: bool = False,
+) -> Volume:
     """Read a mask: True where the file says ``label``.
 
     Args:
@@ -169,6 +175,7 @@ def read_mask(path: str | os.PathLike, label: Label = 1, ignore_other_labels: bo
         label: the value that means femur; or, of a segmentation by 3D Slicer, the segment's name.
         ignore_other_labels: take other values for background instead of refusing them.
         axes: as of :func:`read_volume`.
+        may_be_empty: accept a mask without a voxel of ``label``.
 
     Raises:
         DataError: as :func:`read_labels`; or there is no voxel of ``label``; or there are values other than 0 and
@@ -177,11 +184,11 @@ def read_mask(path: str | os.PathLike, label: Label = 1, ignore_other_labels: bo
     path = Path(path)
     labels, segments = _read_labels(path, axes)
     if segments:
-        return _one_segment(path, labels, segments, label, ignore_other_labels)
+        return _one_segment(path, labels, segments, label, ignore_other_labels, may_be_empty)
     if isinstance(label, str):
         raise DataError(f"{path} has no names for its labels; {label} was asked for.", "Give the label's number.")
     values = np.unique(labels.array)
-    if label not in values:
+    if label not in values and not may_be_empty:
         found = f"the values {values.tolist()}" if values.any() else "no voxel that is marked"
         raise DataError(
             f"{path} has {found}; voxels with the value {label} were expected.",
@@ -193,7 +200,9 @@ def read_mask(path: str | os.PathLike, label: Label = 1, ignore_other_labels: bo
     return replace(labels, array=labels.array == label)
 
 
-def _one_segment(path: Path, labels: Volume, segments: list[Segment], label: Label, ignore_others: bool) -> Volume:
+def _one_segment(
+    path: Path, labels: Volume, segments: list[Segment], label: Label, ignore_others: bool, may_be_empty: bool
+) -> Volume:
     layers = labels.array if labels.array.ndim == 4 else labels.array[..., None]
     meant = [s for s in segments if label in (s.name, s.value)]
     if len(meant) != 1:
@@ -203,7 +212,7 @@ def _one_segment(path: Path, labels: Volume, segments: list[Segment], label: Lab
         )
     masks = {s: layers[..., s.layer] == s.value for s in segments}
     chosen = masks.pop(meant[0])
-    if not chosen.any():
+    if not chosen.any() and not may_be_empty:
         raise DataError(f"{path} has no voxel in its segment {meant[0].name}.", "Leave this scan out.")
     others = [s for s, mask in masks.items() if mask.any()]
     if others and not ignore_others:
