@@ -1,4 +1,4 @@
-"""A folder is recognised by its layout, which is said, and becomes a cohort; or one sentence says what was looked for."""
+"""A folder is recognised by its layout, which is said, and becomes a cohort; or one sentence says what is missing."""
 
 import json
 
