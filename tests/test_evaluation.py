@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import affine_of, world, write_nifti
+from conftest import Bright, affine_of, world, write_nifti
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import checksums, write_json
@@ -36,15 +36,6 @@ from femur_lib.metrics.curves import ProbabilityHistogram, write_histograms
 from femur_lib.preprocessing import Grid
 from femur_lib.runs import Run, load_run
 from femur_lib.volumes import Volume, write_volume
-
-
-class Bright:
-    """Stands in for a network: femur is what is brighter than the scan's mean by two standard deviations."""
-
-    def predict_on_batch(self, batch):
-        femur = (batch[..., 0] > 2).astype(np.float32)
-        return np.stack([1 - femur, femur], axis=-1)
-
 
 BRIGHT = Segmenter(Bright(), Architecture(3, 2, 1), Grid(24, 24, 12), grid_spacing_mm=(2, 2, 4))
 

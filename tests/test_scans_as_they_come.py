@@ -191,12 +191,6 @@ def test_what_the_system_refuses_is_said_in_one_line(pairs, capsys):
     assert (pairs / "out").read_bytes() == b""
 
 
-def test_a_file_that_is_not_used_is_named_by_import(pairs, capsys):
-    scan(pairs / "images" / "hip3.img", 3, nib.Nifti1Pair)
-    assert import_pairs(pairs) == 0
-    assert re.search(r"not used: .*hip3\.hdr, .*hip3\.img", capsys.readouterr().out)
-
-
 def test_a_warning_about_a_file_is_said_once(trained_runs, tmp_path, capsys):
     path = scan(tmp_path / "hip.nii", change=lambda image: image)
     image = nib.load(path)
