@@ -81,6 +81,44 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray | None = None)
     return path
 
 
+def write_dicom(
+    folder: Path, array: np.ndarray, affine: np.ndarray, name="1-{:02d}.dcm", change=lambda header, k: None, **fields
+) -> Path:
+    """A series of single MR slices written by pydicom alone; axes (column, row, slice), affine as NIfTI has it.
+
+    ``change`` may alter a slice, or leave it out by returning False; ``fields`` are set in every one.
+    """
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    folder.mkdir(parents=True, exist_ok=True)
+    to_dicom = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # its millimetres grow to the left and back
+    spacing = nib.affines.voxel_sizes(affine)
+    study, series, space = (
+        generate_uid(entropy_srcs=[str(folder), name, what]) for what in ("study", "series", "space")
+    )
+    for k in range(array.shape[2]):
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, MRImageStorage
+        meta.MediaStorageSOPInstanceUID = generate_uid()
+        d = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+        d.SOPClassUID, d.SOPInstanceUID, d.Modality = MRImageStorage, meta.MediaStorageSOPInstanceUID, "MR"
+        d.StudyInstanceUID, d.SeriesInstanceUID, d.FrameOfReferenceUID = study, series, space
+        d.SeriesNumber, d.InstanceNumber = 4, k + 1
+        d.ImagePositionPatient = [f"{v:.6f}" for v in to_dicom[:3] @ [0, 0, k, 1]]
+        d.ImageOrientationPatient = [f"{v:.8f}" for v in (to_dicom[:3, :2] / spacing[:2]).T.ravel()]
+        d.PixelSpacing = [f"{spacing[1]:.8g}", f"{spacing[0]:.8g}"]
+        d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
+        d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 16, 15, 0
+        d.Columns, d.Rows = array.shape[:2]
+        d.PixelData = np.ascontiguousarray(array[..., k].T, "<u2").tobytes()
+        for keyword, value in fields.items():
+            setattr(d, keyword, value)
+        if change(d, k) is not False:
+            d.save_as(folder / (name(k) if callable(name) else name.format(k + 1)), enforce_file_format=True)
+    return folder
+
+
 def tiny_hip(seed: int, shape=(24, 24, 8), axes: str = "LIP") -> tuple[Volume, np.ndarray]:
     """A bright ellipsoid in noise, and its mask. Hips of different seeds differ in size and place."""
     rng = np.random.default_rng(seed)

@@ -75,7 +75,7 @@ MAGIC = {
     "a NumPy array": (b"\x93NUMPY",),
     "a PDF": (b"%PDF",),
 }
-DICOM_DO = "Convert the series to NIfTI, for instance with dcm2niix."
+DICOM_DO = "Keep each DICOM series in a folder of its own, and give the folder."
 CONVERT_DO = "Convert it to NIfTI (.nii.gz), for instance in 3D Slicer, or with nibabel or SimpleITK."
 
 
@@ -104,8 +104,8 @@ def read_unpacked(path: Path) -> bytes:
     """
     if path.is_dir():
         raise DataError(
-            f"{path} is a folder; a NIfTI file (.nii or .nii.gz) was expected.",
-            "Name the file; if the folder holds DICOM files, convert them first, for instance with dcm2niix.",
+            f"{path} is a folder; a file was expected.",
+            "Name the file.",
         )
     try:
         raw = path.read_bytes()

@@ -132,10 +132,18 @@ def _dicom_cases(source: Path) -> Iterator[Case]:
                 "numbered over all of them.",
                 "Add what is missing.",
             )
-        image = read_dicom_folder(folder)
-        files = [masks / f"2d_scan_{first + k:04d}.npy" for k in range(image.array.shape[2])]
+        image, files = read_volume(folder), sorted(folder.glob("*.dcm"))
+        frames = image.frames or ()
+        if len(files) != len(frames):
+            raise DataError(
+                f"{folder} holds {len(files)} .dcm files, of which {len(frames)} are one volume; each was expected to "
+                "be a slice, because masks are numbered by them.",
+                "Download again.",
+            )
+        numbers = [first + files.index(frame.file) for frame in frames]
         first += len(files)
-        labels = np.stack([_read_npy(file, image.array.shape[:2]) for file in files], axis=-1).astype(np.uint8)
+        shape = image.array.shape[:2]
+        labels = np.stack([_read_npy(masks / f"2d_scan_{n:04d}.npy", shape) for n in numbers], axis=-1).astype(np.uint8)
         yield Case(f"case{number:02d}", to_stack(image), to_stack(Volume(labels, image.affine)).array)
 
 
@@ -150,52 +158,6 @@ def _read_npy(file: Path, shape: tuple[int, ...]) -> np.ndarray:
             "Download the masks again.",
         )
     return mask
-
-
-def read_dicom_folder(folder: Path) -> Volume:
-    """A folder of single-slice DICOM files as one volume, axes (x, y, slice in the order of the file names).
-
-    Only voxels and geometry are read, and no field about the patient.
-
-    Raises:
-        DataError: a file cannot be used, files differ in size or direction, or slices are not evenly spaced along one
-            line.
-    """
-    try:
-        import pydicom
-    except ImportError:
-        raise DataError(
-            f"{folder} holds DICOM files, and reading them takes pydicom, which is not installed.",
-            'Install it: pip install "femur-lib[dicom]".',
-        ) from None
-    files = sorted(folder.glob("*.dcm"))
-    if len(files) < 2:
-        raise DataError(f"{folder} holds {len(files)} .dcm files; a series of slices was expected.", "Download again.")
-    try:
-        slices = [pydicom.dcmread(file) for file in files]
-        arrays = [s.pixel_array * float(s.get("RescaleSlope", 1)) + float(s.get("RescaleIntercept", 0)) for s in slices]
-        origins = np.array([s.ImagePositionPatient for s in slices], float)
-        directions = np.array([s.ImageOrientationPatient for s in slices], float)
-        between_rows, between_columns = map(float, slices[0].PixelSpacing)
-    except (pydicom.errors.InvalidDicomError, AttributeError, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise DataError(
-            f"{folder} holds a DICOM file that cannot be used ({error}); MR slices were expected.", "Download again."
-        ) from None
-    if len({a.shape for a in arrays}) != 1 or np.ptp(directions, axis=0).max() > 1e-3:
-        raise DataError(
-            f"{folder} holds slices of different size or direction; a single series was expected.",
-            "Keep one series in a folder.",
-        )
-    steps = np.diff(origins, axis=0)
-    if np.abs(steps - steps.mean(0)).max() > 0.1:
-        raise DataError(
-            f"{folder} holds slices that are not evenly spaced; equal steps were expected.", "Look for a missing file."
-        )
-    columns = [directions[0, :3] * between_columns, directions[0, 3:] * between_rows, steps.mean(0), origins[0]]
-    affine = np.eye(4)
-    # DICOM's patient axes grow to the left and to the back; nibabel's to the right and to the front.
-    affine[:3] = np.diag([-1.0, -1.0, 1.0]) @ np.column_stack(columns)
-    return Volume(np.stack([a.T for a in arrays], axis=-1).astype(np.float32), affine)
 
 
 def half(shape: tuple[int, ...], side: str) -> slice:

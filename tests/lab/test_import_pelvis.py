@@ -7,16 +7,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pandas as pd
-import pydicom
 import pytest
-from conftest import centre_of, rotation, write_nifti
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from conftest import centre_of, rotation, write_dicom, write_nifti
 
 from femur_lib._runtime.errors import DataError
 from femur_lib.cohort import read_cohort, read_subject
-from femur_lib.lab.import_pelvis import cases, hip_box, import_pelvis, read_dicom_folder
+from femur_lib.lab.import_pelvis import cases, hip_box, import_pelvis
 
 SECRETS = {
     "PatientName": "DOE^JANE",
@@ -77,36 +73,12 @@ def three_pelves() -> list[Pelvis]:
     ]
 
 
-def write_dicom(folder: Path, pelvis: Pelvis, **changes) -> None:
-    folder.mkdir(parents=True)
-    for k in range(pelvis.image.shape[2]):
-        meta = FileMetaDataset()
-        meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, MRImageStorage
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        d = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-        d.SOPClassUID, d.SOPInstanceUID, d.Modality = MRImageStorage, meta.MediaStorageSOPInstanceUID, "MR"
-        for keyword, value in SECRETS.items():
-            setattr(d, keyword, value)
-        position = pelvis.origin + k * STEP * pelvis.directions[2]
-        d.ImagePositionPatient = [f"{v:.6f}" for v in position]
-        d.ImageOrientationPatient = [f"{v:.8f}" for v in pelvis.directions[:2].ravel()]
-        d.PixelSpacing = [BETWEEN_ROWS, BETWEEN_COLUMNS]
-        d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
-        d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 16, 15, 0
-        pixels = pelvis.image[..., k].T
-        d.Rows, d.Columns = pixels.shape
-        d.PixelData = np.ascontiguousarray(pixels).tobytes()
-        for keyword, value in changes.items():
-            setattr(d, keyword, value)
-        d.save_as(folder / f"1-{k + 1:02d}.dcm", enforce_file_format=True)
-
-
 def write_public_layout(source: Path, pelves: list[Pelvis]) -> Path:
     masks = source / "mask" / "multiclass_mask_final_2d"
     masks.mkdir(parents=True)
     number = 0
     for case, pelvis in enumerate(pelves, start=1):
-        write_dicom(source / "data" / "images" / f"images_{case:02d}", pelvis)
+        write_dicom(source / "data" / "images" / f"images_{case:02d}", pelvis.image, pelvis.affine, **SECRETS)
         for k in range(pelvis.labels.shape[2]):
             number += 1
             np.save(masks / f"2d_scan_{number:04d}.npy", pelvis.labels[..., k].astype(float))
@@ -136,73 +108,6 @@ def imported(public, tmp_path_factory) -> tuple[Path, pd.DataFrame]:
 def own_public(tmp_path) -> Path:
     """A public layout that a test may spoil."""
     return write_public_layout(tmp_path / "source", three_pelves()[:2])
-
-
-# --- DICOM
-
-
-def test_a_dicom_folder_is_a_volume_in_the_patients_millimetres(tmp_path):
-    pelvis = make_pelvis(0, 4, tilt=(5, 3, -4), mirrored=True)
-    write_dicom(tmp_path / "d", pelvis)
-    volume = read_dicom_folder(tmp_path / "d")
-    np.testing.assert_array_equal(volume.array, pelvis.image)
-    np.testing.assert_allclose(volume.affine, pelvis.affine, atol=1e-4)
-
-
-def test_rescaling_is_applied(tmp_path):
-    pelvis = make_pelvis(0, 2)
-    write_dicom(tmp_path / "d", pelvis, RescaleSlope="2", RescaleIntercept="-10")
-    np.testing.assert_allclose(read_dicom_folder(tmp_path / "d").array, pelvis.image * 2.0 - 10)
-
-
-def change(**fields):
-    def spoil(file: Path) -> None:
-        d = pydicom.dcmread(file)
-        for keyword, value in fields.items():
-            setattr(d, keyword, value)
-        d.save_as(file)
-
-    return spoil
-
-
-def without_position(file: Path) -> None:
-    d = pydicom.dcmread(file)
-    del d.ImagePositionPatient
-    d.save_as(file)
-
-
-def in_a_format_that_cannot_be_unpacked(file: Path) -> None:
-    d = pydicom.dcmread(file)
-    d.file_meta.TransferSyntaxUID = JPEG2000
-    d.PixelData = encapsulate([b"not a picture"])
-    d.save_as(file)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (Path.unlink, "not evenly spaced"),
-        (change(Rows=ROWS - 2, PixelData=bytes(2 * (ROWS - 2) * COLUMNS)), "different size or direction"),
-        (change(ImageOrientationPatient=[0, 1, 0, 0, 0, -1]), "different size or direction"),
-        (lambda file: file.write_bytes(b"\0" * 200), "cannot be used"),
-        (in_a_format_that_cannot_be_unpacked, "cannot be used"),
-        (without_position, "ImagePositionPatient"),
-    ],
-)
-def test_a_series_with_one_wrong_slice_is_an_error(tmp_path, spoil, says):
-    write_dicom(tmp_path / "d", make_pelvis(0, 5))
-    spoil(tmp_path / "d" / "1-03.dcm")
-    with pytest.raises(DataError, match=f"{tmp_path / 'd'} holds .*{says}"):
-        read_dicom_folder(tmp_path / "d")
-
-
-@pytest.mark.parametrize("slices", [0, 1])
-def test_fewer_than_two_slices_are_an_error(tmp_path, slices):
-    write_dicom(tmp_path / "d", make_pelvis(0, 2))
-    for file in sorted((tmp_path / "d").iterdir())[slices:]:
-        file.unlink()
-    with pytest.raises(DataError, match=rf"holds {slices} \.dcm files"):
-        read_dicom_folder(tmp_path / "d")
 
 
 # --- the box of one hip
