@@ -111,7 +111,7 @@ slides: $(READY)
 # For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
 # address of any package index, so it installs from whichever index a machine is set up to use.
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra onnx --extra search --extra study \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra formats --extra onnx --extra search --extra study \
 	  --group dev --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file requirements.lock
 
 clean:

@@ -178,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="*",
         metavar="IMAGE",
-        help="NIfTI files, folders that hold a DICOM series each, or enhanced DICOM files",
+        help="NIfTI, NRRD, MetaImage or MGH files, folders that hold a DICOM series each, or enhanced DICOM files",
     )
     p.add_argument("--cohort", type=Path, help="instead of IMAGE: the scans of a cohort that RUN was not trained on")
     p.add_argument("--subjects", choices=["unseen", "all"], default="unseen", help="which scans of the cohort")
@@ -194,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
 
     p = verb("quality", "One HTML page of predictions without truth, likely failures first.", "Pieces, volume, shape, borders, and where networks are unsure or disagree. Nothing in it knows whether a mask is right.")  # fmt: skip
     p.add_argument("predictions", type=Path, help="the --out of femur predict")
-    p.add_argument("--images", type=Path, help="the scans: a cohort, or a folder of NIfTI files; without it probabilities are drawn")  # fmt: skip
+    p.add_argument("--images", type=Path, help="the scans: a cohort, or a folder of scans; without it probabilities are drawn")  # fmt: skip
     p.add_argument("--others", type=Path, nargs="+", default=[], help="the same scans predicted otherwise: by other folds, or with --flip and without")  # fmt: skip
     p.add_argument("--reference", type=Path, help="a cohort whose masks are trusted, for the usual volume and shape; default: the other predictions")  # fmt: skip
     p.add_argument("--out", type=Path, required=True, help="an HTML file")

@@ -1,5 +1,6 @@
 """What the tests share: affines of every kind, masks drawn in text, tiny files and a tiny cohort."""
 
+import gzip
 import importlib.util
 import itertools
 import shutil
@@ -117,6 +118,25 @@ def write_dicom(
         if change(d, k) is not False:
             d.save_as(folder / (name(k) if callable(name) else name.format(k + 1)), enforce_file_format=True)
     return folder
+
+
+def write_nrrd(path: Path, array: np.ndarray, affine: np.ndarray | None, lines=(), space="left-posterior-superior"):
+    """An NRRD file as 3D Slicer writes it, with an affine as nibabel's; an array of four axes has its layers first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = ["NRRD0004", f"type: {array.dtype}", f"dimension: {array.ndim}"]
+    header += ["sizes: " + " ".join(map(str, array.shape)), "endian: little", "encoding: gzip"]
+    header += ["kinds: " + "list " * (array.ndim - 3) + "domain domain domain"]
+    if affine is not None:
+        steps = np.diag([-1, -1, 1, 1]) @ affine if space.startswith("left-p") else affine
+        said = ["(" + ",".join(map(str, column)) + ")" for column in steps[:3].T]
+        header += [
+            f"space: {space}",
+            "space directions: " + "none " * (array.ndim - 3) + " ".join(said[:3]),
+            f"space origin: {said[3]}",
+        ]
+    text = "\n".join([*header, *lines]).encode() + b"\n\n"
+    path.write_bytes(text + gzip.compress(array.tobytes(order="F"), mtime=0))
+    return path
 
 
 def tiny_hip(seed: int, shape=(24, 24, 8), axes: str = "LIP") -> tuple[Volume, np.ndarray]:

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Bright, affine_of, rotation, tiny_hip
+from conftest import Bright, affine_of, rotation, tiny_hip, write_nrrd
 
 from femur_lib.architecture import Architecture
 from femur_lib.cli import main
@@ -88,18 +88,8 @@ def resampled(*shape):
     return nifti(IMAGE[np.ix_(*index)], AFFINE @ np.diag([*steps, 1]))
 
 
-def nrrd(path, array):
-    """As 3D Slicer writes it: packed, in axes to the left, the back and the head."""
-    lps = np.diag([-1, -1, 1, 1]) @ AFFINE
-    steps = ["(" + ",".join(map(str, column)) + ")" for column in lps[:3].T]
-    lines = ["NRRD0004", f"type: {array.dtype}", "dimension: 3", "space: left-posterior-superior", "encoding: gzip"]
-    lines += ["sizes: " + " ".join(map(str, array.shape)), "endian: little", "kinds: domain domain domain"]
-    lines += ["space directions: " + " ".join(steps[:3]), f"space origin: {steps[3]}", "\n"]
-    Path(path).parent.mkdir(exist_ok=True)
-    Path(path).write_bytes("\n".join(lines).encode() + gzip.compress(array.tobytes(order="F")))
-
-
 def mha(path):
+    pytest.importorskip("SimpleITK")
     lps, size = np.diag([-1, -1, 1, 1]) @ AFFINE, (2, 2, 5)
     fields = {
         "NDims": [3], "BinaryData": ["True"], "TransformMatrix": (lps[:3, :3] / size).T.ravel(), "Offset": lps[:3, 3],
@@ -203,8 +193,9 @@ def umlauts():
 
 
 def slicer():
-    nrrd("images/hip01.nrrd", IMAGE)
-    nrrd("masks/hip01.seg.nrrd", MASK)
+    pytest.importorskip("SimpleITK")
+    write_nrrd(Path("images/hip01.nrrd"), IMAGE, AFFINE)
+    write_nrrd(Path("masks/hip01.seg.nrrd"), MASK, AFFINE)
     save(nifti(MASK), "as/mask.nii.gz")
 
 

@@ -207,6 +207,19 @@ def test_a_value_that_is_not_the_label_is_named_in_truth_and_in_prediction(drawn
         score_files(truth_paths(truth), tmp_path, label=2)
 
 
+def test_a_mask_that_was_cut_to_its_extent_is_scored_on_the_grid_of_the_other(tmp_path):
+    mask = np.zeros((9, 8, 7), np.uint8)
+    mask[3:6, 2:5, 2:4] = 1
+    whole = nib.Nifti1Image(mask, affine_of("LIP", (2, 2, 4)))
+    cut = whole.slicer[3:6, 2:5, 2:4]
+    for truth, predicted in ((cut, whole), (whole, cut)):
+        for folder, image in (("truth", truth), ("predicted", predicted)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nib.save(image, tmp_path / folder / "a.nii.gz")
+        (row,) = score_files(truth_paths(tmp_path / "truth"), tmp_path / "predicted").itertuples()
+        assert (row.dice, row.specificity, row.asd_mm) == (1, 1, 0)
+
+
 def test_a_prediction_without_a_truth_is_named_and_the_others_are_scored(drawn, tmp_path):
     truth, mask = drawn
     for name in "abcd":

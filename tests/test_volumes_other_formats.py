@@ -1,6 +1,5 @@
 """NRRD, MetaImage and MGH lie where nibabel puts the same scan as NIfTI; what is damaged or unsaid is refused."""
 
-import gzip
 import re
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import affine_of, write_nifti
+from conftest import affine_of, write_nifti, write_nrrd
 
 from femur_lib._runtime.errors import DataError
 from femur_lib.volumes import Volume, on_grid_of, read_labels, read_mask, read_volume, scan_name
@@ -26,24 +25,6 @@ def written(path: Path, array: np.ndarray = RANDOM, affine: np.ndarray = OBLIQUE
         nib.save(nib.MGHImage(array, nib.load(nifti).affine), path)
     else:
         sitk.WriteImage(sitk.ReadImage(str(nifti)), str(path), packed)
-    return path
-
-
-def nrrd(path: Path, array: np.ndarray, affine: np.ndarray | None = OBLIQUE, lines=(), space="left-posterior-superior"):
-    """An NRRD file as 3D Slicer writes it; an array of four axes has its layers first."""
-    header = ["NRRD0004", f"type: {array.dtype}", f"dimension: {array.ndim}"]
-    header += ["sizes: " + " ".join(map(str, array.shape)), "endian: little", "encoding: gzip"]
-    header += ["kinds: " + "list " * (array.ndim - 3) + "domain domain domain"]
-    if affine is not None:
-        steps = np.diag([-1, -1, 1, 1]) @ affine if space.startswith("left-p") else affine
-        said = ["(" + ",".join(map(str, column)) + ")" for column in steps[:3].T]
-        header += [
-            f"space: {space}",
-            "space directions: " + "none " * (array.ndim - 3) + " ".join(said[:3]),
-            f"space origin: {said[3]}",
-        ]
-    text = "\n".join([*header, *lines]).encode() + b"\n\n"
-    path.write_bytes(text + gzip.compress(array.tobytes(order="F"), mtime=0))
     return path
 
 
@@ -70,17 +51,17 @@ def test_a_scan_lies_where_nibabel_puts_it_as_nifti(tmp_path, name, affine):
 
 
 def test_the_other_spaces_of_nrrd_are_turned_and_its_units_are_millimetres(tmp_path):
-    path = nrrd(tmp_path / "x.nrrd", RANDOM, space="right-anterior-superior")
+    path = write_nrrd(tmp_path / "x.nrrd", RANDOM, OBLIQUE, space="right-anterior-superior")
     np.testing.assert_allclose(read_volume(path).affine, OBLIQUE, atol=1e-5)
     metres = np.diag([0.001, 0.001, 0.001, 1]) @ OBLIQUE
-    path = nrrd(tmp_path / "x.nrrd", RANDOM, metres, ['space units: "m" "m" "m"'])
+    path = write_nrrd(tmp_path / "x.nrrd", RANDOM, metres, ['space units: "m" "m" "m"'])
     np.testing.assert_allclose(read_volume(path).affine, OBLIQUE, atol=1e-5)
 
 
 def test_a_sheared_stack_keeps_its_shear(tmp_path):
     sheared = OBLIQUE.copy()
     sheared[:3, 2] += 0.4 * OBLIQUE[:3, 1]
-    np.testing.assert_allclose(read_volume(nrrd(tmp_path / "x.nrrd", RANDOM, sheared)).affine, sheared, atol=1e-5)
+    np.testing.assert_allclose(read_volume(write_nrrd(tmp_path / "x.nrrd", RANDOM, sheared)).affine, sheared, atol=1e-5)
 
 
 def test_content_decides_and_not_the_name(tmp_path):
@@ -142,7 +123,7 @@ def test_a_header_that_says_nothing_is_refused_in_one_line(tmp_path):
 def unsaid(path: Path) -> Path:
     """A scan whose header does not say how it lies."""
     if path.suffix == ".nrrd":
-        return nrrd(path, RANDOM, None, ["spacings: 1.25 1.5 3"])
+        return write_nrrd(path, RANDOM, None, ["spacings: 1.25 1.5 3"])
     written(path)
     if path.suffix == ".mgh":
         raw = bytearray(path.read_bytes())
@@ -203,7 +184,7 @@ HALF[2:5, 1:4, 1:3] = 1
 def test_a_segment_is_chosen_by_value_or_name_and_the_others_are_not_dropped_silently(tmp_path):
     both = HALF.copy()
     both[5, 5, 4] = 2
-    path = nrrd(tmp_path / "x.seg.nrrd", both, lines=segments(("Femur", 1, 0), ("Pelvis", 2, 0)))
+    path = write_nrrd(tmp_path / "x.seg.nrrd", both, OBLIQUE, lines=segments(("Femur", 1, 0), ("Pelvis", 2, 0)))
     for label in (1, "Femur"):
         with pytest.raises(DataError, match=r"x\.seg\.nrrd has the segments Pelvis \(2\) besides Femur \(1\)"):
             read_mask(path, label)
@@ -219,7 +200,7 @@ def test_a_segment_is_chosen_by_value_or_name_and_the_others_are_not_dropped_sil
 
 def test_overlapping_segments_lie_in_layers_and_are_chosen_by_name(tmp_path):
     layers = np.stack([HALF, np.roll(HALF, 1, 0)])
-    path = nrrd(tmp_path / "x.seg.nrrd", layers, lines=segments(("Femur", 1, 0), ("Marrow", 1, 1)))
+    path = write_nrrd(tmp_path / "x.seg.nrrd", layers, OBLIQUE, lines=segments(("Femur", 1, 0), ("Marrow", 1, 1)))
     with pytest.raises(DataError, match=r"segments Femur \(1\), Marrow \(1\); more than one with the label 1"):
         read_mask(path, ignore_other_labels=True)
     with pytest.raises(DataError, match=r"Femur \(1\), Marrow \(1\)\); one label a voxel"):
@@ -232,11 +213,13 @@ def test_overlapping_segments_lie_in_layers_and_are_chosen_by_name(tmp_path):
 
 def test_layers_of_older_files_are_one_a_segment_and_values_without_a_name_count(tmp_path):
     lines = ["Segment0_ID:=a", "Segment1_ID:=b", "Segment1_Name:=Femur"]
-    path = nrrd(tmp_path / "x.seg.nrrd", np.stack([HALF * 0, HALF]), lines=lines)
+    path = write_nrrd(tmp_path / "x.seg.nrrd", np.stack([HALF * 0, HALF]), OBLIQUE, lines=lines)
     np.testing.assert_array_equal(read_mask(path, "Femur").array, HALF == 1)
     with pytest.raises(DataError, match=r"no voxel in its segment a"):
         read_mask(path, "a")
-    path = nrrd(tmp_path / "y.seg.nrrd", HALF * np.uint8(3) + (HALF == 0), lines=segments(("Femur", 3, 0)))
+    path = write_nrrd(
+        tmp_path / "y.seg.nrrd", HALF * np.uint8(3) + (HALF == 0), OBLIQUE, lines=segments(("Femur", 3, 0))
+    )
     with pytest.raises(DataError, match=r"the segments value 1 \(1\) besides Femur \(3\)"):
         read_mask(path, "Femur")
 
@@ -255,7 +238,9 @@ def test_labels_cut_to_their_extent_are_laid_onto_the_scan_in_any_axis_order(tmp
     cut = whole.slicer[2:5, 1:4, 1:3]
     turn = nib.orientations.ornt_transform(nib.io_orientation(OBLIQUE), nib.orientations.axcodes2ornt(axes))
     cut = cut.as_reoriented(turn)
-    mask = read_mask(nrrd(tmp_path / "x.seg.nrrd", np.asarray(cut.dataobj), cut.affine, segments(("Femur", 1, 0))))
+    mask = read_mask(
+        write_nrrd(tmp_path / "x.seg.nrrd", np.asarray(cut.dataobj), cut.affine, segments(("Femur", 1, 0)))
+    )
     scan = Volume(RANDOM, OBLIQUE)
     np.testing.assert_array_equal(on_grid_of("x", mask, "scan", scan).array, HALF == 1)
     near = Volume(mask.array, mask.affine.copy())

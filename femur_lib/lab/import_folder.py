@@ -334,7 +334,7 @@ def _folder_a_case(source: Path, files: Sequence[Path], label: Label | None, ima
     found = Found("one folder a case, with a scan and its mask", [])
     for folder in sorted({file.parent for file in files if file.parent.parent == source}):
         scans = _scans(files, folder)
-        masks = [f for f in scans if MASK.search(scan_name(f))]
+        masks = [f for f in scans if MASK.search(f.name)]
         scans = [f for f in scans if f not in masks]
         sides = [_side(scan_name(f)) for f in masks]
         if not scans or not masks:
@@ -360,7 +360,7 @@ def _pairs(source: Path, files: Sequence[Path], label: Label | None, images) -> 
     image_folders, mask_folders = ([f for f in folders if f.name.lower() in names] for names in (IMAGES, MASKS))
     if len(image_folders) == len(mask_folders) == 1:
         layout, (scans_in, masks_in) = "scans and masks in two folders", (image_folders[0], mask_folders[0])
-    elif any(MASK.search(scan_name(f)) for f in _scans(files, source)):
+    elif any(MASK.search(f.name) for f in _scans(files, source)):
         layout, scans_in, masks_in = "scans and masks in one folder", source, source
     else:
         return None

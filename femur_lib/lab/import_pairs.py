@@ -224,11 +224,15 @@ def _plain(file: Path) -> str:
 
 
 def _is_mask_of(file: Path, image: Path, stems: dict[Path, str]) -> bool:
-    """Whether a file is named after an image beside it; ``a.nii.gz`` is the mask of ``a_0000.nii.gz``."""
+    """Whether a file is named after an image beside it; ``a.nii.gz`` is the mask of ``a_0000.nii.gz``.
+
+    3D Slicer writes ``a.seg.nrrd`` beside ``a.nrrd``.
+    """
     if file == image:
         return False
     if stems[file] == stems[image]:
-        return scan_name(file) == stems[file] and scan_name(image) != stems[image]
+        by_slicer = [".seg." in f.name.lower() for f in (file, image)]
+        return by_slicer == [True, False] or (scan_name(file) == stems[file] and scan_name(image) != stems[image])
     return _begins(stems[file], stems[image])
 
 

@@ -2,9 +2,10 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
-from conftest import affine_of, tiny_hip, write_nifti
+from conftest import affine_of, tiny_hip, write_nifti, write_nrrd
 
 from femur_lib._runtime.errors import DataError
 from femur_lib.cli import main
@@ -113,6 +114,19 @@ def test_a_layout_is_said_and_becomes_a_cohort(tmp_path, layout, said, names, pa
         image, femur = read_subject(subject)
         assert image.array[femur.array].mean() > 250  # a tiny hip's femur is bright
         assert image.array[~femur.array].mean() < 150
+
+
+def test_slicers_scan_and_segmentation_lie_in_one_folder(tmp_path):
+    pytest.importorskip("SimpleITK")
+    hip, femur = tiny_hip(1)
+    cut = nib.Nifti1Image(femur.astype(np.uint8), hip.affine).slicer[4:-4, 4:-4, 1:-1]
+    write_nrrd(tmp_path / "hip1.nrrd", hip.array.astype(np.int16), hip.affine)
+    lines = ["Segment0_Name:=Bone", "Segment0_LabelValue:=1", "Segment0_Layer:=0"]
+    write_nrrd(tmp_path / "hip1.seg.nrrd", np.asarray(cut.dataobj), cut.affine, lines)
+    for label in (None, "Bone"):
+        import_folder(tmp_path, tmp_path / "out" / f"{label}", label, leave_out=["out/*"])
+        mask = read_subject(read_cohort(tmp_path / "out" / f"{label}")["sub-hip1"])[1]
+        assert mask.array.sum() == np.asarray(cut.dataobj).sum()
 
 
 def test_what_is_not_used_is_said_with_the_reason(tmp_path):
