@@ -275,7 +275,7 @@ def _bids(source: Path, files: Sequence[Path], label: Label | None, images) -> F
     def fits(mask: Path, image: Path) -> bool:
         one, other = entities(mask), entities(image)
         shared = (one.keys() & other.keys()) - OF_MASKS
-        return one.get("ses") == other.get("ses") and all(one[key] == other[key] for key in shared)
+        return all(one[key] == other[key] for key in shared)
 
     named = [f for f in files if f.name.startswith("sub-") and (f.is_dir() or ENDING.search(f.name))]
     masks = [f for f in named if re.search(r"_(mask|dseg)$", scan_name(f))]

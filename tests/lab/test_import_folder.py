@@ -154,6 +154,15 @@ def test_masks_of_sides_in_bids_cut_a_scan_in_two(tmp_path):
     assert table.values.tolist() == [["sub-1R", "sub-1", "R", "n/a"], ["sub-1L", "sub-1", "L", "n/a"]]
 
 
+def test_a_bids_mask_that_names_no_session_needs_a_scan_of_one(tmp_path):
+    mask(tmp_path / "derivatives" / "m" / "sub-1" / "anat" / "sub-1_label-femur_mask.nii.gz")
+    scan(tmp_path / "sub-1" / "ses-1" / "anat" / "sub-1_ses-1_T1w.nii.gz")
+    assert [hip.name for hip in recognise(tmp_path).hips] == ["sub-1_ses-1"]
+    scan(tmp_path / "sub-1" / "ses-2" / "anat" / "sub-1_ses-2_T1w.nii.gz")
+    with pytest.raises(DataError, match=r"femur_mask\S+ fits \S+ses-1_T1w\S+ and \S+ses-2_T1w"):
+        recognise(tmp_path)
+
+
 def test_two_masks_of_one_scan_are_refused_until_one_is_left_out(tmp_path):
     bids(tmp_path)
     mask(tmp_path / "derivatives" / "auto" / "sub-01" / "anat" / "sub-01_ses-1_desc-femur_mask.nii.gz")
