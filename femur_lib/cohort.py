@@ -15,7 +15,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from sklearn.model_selection import StratifiedKFold
 
 import femur_lib
 from femur_lib._runtime.errors import DataError, raise_all
+from femur_lib._runtime.files import new_folder
 from femur_lib.volumes import (
     Volume,
     faces_touched,
@@ -383,32 +383,21 @@ def new_cohort(
     Raises:
         DataError: ``out`` exists already and is not an empty folder.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} exists and is not empty.", "Choose another folder, or remove it yourself.")
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     rows: list[dict[str, object]] = []
+    with new_folder(out) as partial:
 
-    def add(subject: str, patient: str, side: str, group: str, image: Volume, mask: np.ndarray) -> None:
-        if subject in (row["participant_id"] for row in rows):
-            raise ValueError(f"{subject} is in the cohort already")
-        write_hip(partial, subject, image, mask)
-        rows.append(dict(zip(COLUMNS, (subject, patient, side, group), strict=True)))
+        def add(subject: str, patient: str, side: str, group: str, image: Volume, mask: np.ndarray) -> None:
+            if subject in (row["participant_id"] for row in rows):
+                raise ValueError(f"{subject} is in the cohort already")
+            write_hip(partial, subject, image, mask)
+            rows.append(dict(zip(COLUMNS, (subject, patient, side, group), strict=True)))
 
-    try:
         yield add
         if not rows:
             raise DataError(f"{source} holds no scan that can be used.", "Check the folder.")
         if report:
             pd.DataFrame(report).to_csv(partial / "import_report.tsv", sep="\t", index=False)
         write_tables(partial, rows, name, source, **description)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_hip(root: Path, subject: str, image: Volume, mask: np.ndarray) -> None:

@@ -96,7 +96,7 @@ def write_dicom(
     to_dicom = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # its millimetres grow to the left and back
     spacing = nib.affines.voxel_sizes(affine)
     study, series, space = (
-        generate_uid(entropy_srcs=[str(folder), name, what]) for what in ("study", "series", "space")
+        generate_uid(entropy_srcs=[str(folder), str(name), what]) for what in ("study", "series", "space")
     )
     for k in range(array.shape[2]):
         meta = FileMetaDataset()

@@ -163,9 +163,10 @@ def test_a_scan_is_predicted_whatever_its_ending_and_refused_with_the_true_cause
     capsys.readouterr()
     (tmp_path / "dicom.nii.gz").write_bytes(bytes(128) + b"DICM" + bytes(100))
     long_name = scan(tmp_path / f"{'x' * 235}.nii.gz")
+    (tmp_path / "empty").mkdir()
     for given, says in (
-        (tmp_path / "dicom.nii.gz", "is a DICOM file"),
-        (tmp_path, "is a folder"),
+        (tmp_path / "dicom.nii.gz", "holds no MR volume"),
+        (tmp_path / "empty", "holds no DICOM file"),
         (long_name, "too long a name"),
         (scan(tmp_path / "none.nii.gz", change=without_orientation), "code 0"),
     ):

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,28 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(half_written, path)
     finally:
         half_written.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(out: str | os.PathLike) -> Iterator[Path]:
+    """A folder to fill beside ``out``; it takes that name when the block ends, and vanishes if the block fails.
+
+    Raises:
+        DataError: ``out`` exists already and is not an empty folder.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} exists and is not empty.", "Choose another folder, or remove it yourself.")
+    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: str | os.PathLike, content: object) -> None:

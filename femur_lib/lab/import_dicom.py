@@ -1,11 +1,10 @@
 """Turn DICOM series into NIfTI files, for programs that draw masks, and for ``import pairs``."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import new_folder
 from femur_lib._runtime.words import Progress
 from femur_lib.volumes import by_name, read_volume, write_volume
 
@@ -31,18 +30,10 @@ def import_dicom(
         DataError: a folder cannot be used, two have one name, or ``out`` exists and is not an empty folder.
     """
     out, scans = Path(out), by_name(folders)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} exists and is not empty.", "Choose another folder, or remove it yourself.")
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    try:
+    with new_folder(out) as partial:
         for name, folder in scans.items():
             scan = read_volume(folder, series=series)
             write_volume(partial / f"{name}.nii.gz", scan.array, scan.affine)
             sizes = " x ".join(f"{n}" for n in scan.array.shape), " x ".join(f"{mm:.3g}" for mm in scan.spacing_mm)
             progress(f"{name}: {sizes[0]} voxels of {sizes[1]} mm, axes {''.join(scan.axes)}")
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return [out / f"{name}.nii.gz" for name in scans]

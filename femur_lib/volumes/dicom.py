@@ -49,11 +49,13 @@ PIXELS = [
     "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames",
 ]  # fmt: skip
 HEADER = ["SOPClassUID", "SeriesInstanceUID", "SeriesNumber", *GROUPS, *IN_GROUP, *VARIES, *PIXELS]
+# For a SEG: what it refers to, what else it takes over from the series, and what ties it to its study and its patient.
+NEEDED = ["SOPInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID"]
 SERIES = [
-    "SOPInstanceUID", "Modality", "FrameOfReferenceUID", "PositionReferenceIndicator", "SliceThickness",
-    "SpacingBetweenSlices", "InstanceNumber", "Laterality", "ImageLaterality", "StudyInstanceUID",
+    "Modality", "PositionReferenceIndicator", "SliceThickness", "SpacingBetweenSlices", "InstanceNumber", "Laterality",
+    "ImageLaterality",
 ]  # fmt: skip
-REPEATED = [  # what ties a SEG to its study and its patient
+REPEATED = [
     "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "PatientName", "PatientID", "PatientBirthDate",
     "PatientSex",
 ]  # fmt: skip
@@ -220,11 +222,16 @@ def write_dicom_seg(path: Path, labels: Volume, names: Mapping[int, tuple[str, s
         sources = []
         for file in dict.fromkeys(frame.file for frame in frames):
             source = pydicom.dcmread(
-                file, stop_before_pixels=True, force=True, specific_tags=HEADER + SERIES + REPEATED
+                file, stop_before_pixels=True, force=True, specific_tags=HEADER + NEEDED + SERIES + REPEATED
             )
             for keyword in (*REPEATED, "ReferringPhysicianName"):  # these may be empty but not absent
                 if keyword not in source:
                     setattr(source, keyword, None)
+            if source.get("SliceThickness") is None:
+                source.SliceThickness = f"{labels.spacing_mm[2]:.6g}"
+            for keyword in NEEDED:
+                if not source.get(keyword):
+                    raise DataError(f"{path} cannot be written: {file} has no {keyword}.", "Use the NIfTI mask.")
             sources.append(source)
         if len(sources) not in (1, len(frames)):
             raise DataError(f"{path} cannot be written: the series has several enhanced files.", "Use the NIfTI mask.")
