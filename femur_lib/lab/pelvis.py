@@ -44,7 +44,7 @@ LABELS = "_labels.nii.gz"
 INNER_MM, OUTER_MM, HEIGHT_MM = 40.0, 171.2, 174.9
 ABOVE = 0.1, 0.2  # of a box's height is above the femur, at least and at most; in those scans 0.14 to 0.32
 NEAR = 0.05  # of a box's size that a hip may be off; training shifts hips as far (femur_lib.augmentation.deform)
-LOOKS = 10  # at most, each at least ABOVE further up where the first ones show nothing but the shaft
+LOOKS = 10  # at most; where the first ones show nothing but the shaft, each goes a tenth of the box further up
 
 
 def half(shape: tuple[int, ...], side: str, middle: int | None = None) -> slice:
@@ -146,10 +146,8 @@ def segment_pelvis(
     size, middle = in_pixels(box_mm, stack), middle_column(stack.array)
     found = []
     for side in SIDES:
-        box, beside = (
-            hip_box(stack.array.shape, stack.affine, side, middle, box_mm),
-            half(stack.array.shape, side, middle),
-        )
+        box = hip_box(stack.array.shape, stack.affine, side, middle, box_mm)
+        beside = half(stack.array.shape, side, middle)
         for _ in range(LOOKS):
             p = np.zeros(stack.array.shape, np.float32)
             p[box] = predict(crop(stack, box)).array
