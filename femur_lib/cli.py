@@ -183,6 +183,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cohort", type=Path, help="instead of IMAGE: the scans of a cohort that RUN was not trained on")
     p.add_argument("--subjects", choices=["unseen", "all"], default="unseen", help="which scans of the cohort")
     p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--pelvis", action="store_true", help="each IMAGE shows both hips: find, segment and label them, 1 the right one and 2 the left one")  # fmt: skip
+    p.add_argument("--resample", action="store_true", help="take scans whose coronal slices are not as thick as those of the training, and resample them for the network")  # fmt: skip
     p.add_argument("--threshold", type=float, help="instead of the run's own")
     p.add_argument("--largest-component", action=argparse.BooleanOptionalAction, help="default: for 2D networks only, as in the paper")  # fmt: skip
     p.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the prediction for the mirrored scan; default: as the run's profile says")  # fmt: skip
@@ -332,6 +334,7 @@ def _search(a) -> None:
 def _predict(a) -> None:
     from femur_lib.cohort import read_cohort
     from femur_lib.evaluation import predict_files, scans_of_cohort, scans_of_files
+    from femur_lib.lab.pelvis import predict_pelves
 
     if bool(a.images) == bool(a.cohort):
         raise DataError("femur predict takes either IMAGE or --cohort.", "Give one of them; see femur predict --help.")
@@ -339,6 +342,8 @@ def _predict(a) -> None:
         raise DataError(
             f"--threshold is {a.threshold}; a probability of at least 0 and below 1 was expected.", "Correct it."
         )
+    if a.pelvis and a.cohort:
+        raise DataError("--pelvis is for scans of both hips; the scans of a cohort show one each.", "Leave it out.")
     cohort = read_cohort(a.cohort) if a.cohort else None
     scans = scans_of_files(a.images) if cohort is None else []
     from femur_lib.runs import load_run
@@ -351,8 +356,8 @@ def _predict(a) -> None:
             raise DataError(f"{a.cohort} has no scan that the run was not trained on.", "Pass --subjects all.")
     _pictures_to_files()
     asked = {"threshold": a.threshold, "largest_component": a.largest_component, "flip": a.flip}
-    segmenter = replace(run.segmenter, **{k: v for k, v in asked.items() if v is not None})
-    predict_files(segmenter, scans, a.out, a.overwrite, _say, a.axes, a.series)
+    segmenter = replace(run.segmenter, resample=a.resample, **{k: v for k, v in asked.items() if v is not None})
+    (predict_pelves if a.pelvis else predict_files)(segmenter, scans, a.out, a.overwrite, _say, a.axes, a.series)
 
 
 def _evaluate(a) -> None:

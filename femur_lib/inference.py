@@ -11,7 +11,7 @@ What has been trained travels as one value, a :class:`Segmenter`. Nothing here n
 import os
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -35,9 +35,12 @@ from femur_lib.preprocessing import (
     grid_spacing_mm,
     pad_to_multiple,
     padded_size,
+    resample_slices,
+    slices_of,
     three_slices,
     to_grid,
     unpad,
+    with_slices_of,
 )
 from femur_lib.volumes import Volume, from_stack, to_stack, write_dicom_seg, write_volume
 
@@ -72,6 +75,7 @@ class Segmenter:
         flip: whether each prediction is averaged with that of the mirrored scan.
         patches: for unpadded networks, the paper's "nine", or "one" pass over the mirrored slice.
         grid_spacing_mm: of the scans it was trained on, once on the grid.
+        resample: whether a scan is first given slices as thick as those of the training.
     """
 
     model: Model
@@ -82,6 +86,7 @@ class Segmenter:
     flip: bool = False
     patches: str = "nine"
     grid_spacing_mm: tuple[float, ...] = ()
+    resample: bool = False
 
 
 def segment(segmenter: Segmenter, volume: Volume) -> tuple[Volume, Volume]:
@@ -99,6 +104,10 @@ def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:
     Returns:
         Probabilities in [0, 1], float32, with the scan's own axes, shape and affine.
     """
+    if segmenter.resample:
+        like_training = with_slices_of(volume, segmenter.grid_spacing_mm[2])
+        p = predict_volume(replace(segmenter, resample=False), like_training).array
+        return from_stack(resample_slices(p, to_stack(volume).array.shape[2]), volume)
     stack = to_stack(volume).array
     seen = to_grid(stack, segmenter.grid)
     with _one_at_a_time:
@@ -271,36 +280,50 @@ def largest_component(mask: np.ndarray, connectivity: int = 26) -> np.ndarray:
 
 
 def check_fits(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) -> None:
-    """Raise a DataError if a scan's pixels, once resampled, differ much from those the network was trained on."""
+    """Raise a DataError if a scan's pixels, once resampled, differ much from those the network was trained on.
+
+    The slices' thickness may be any where the segmenter resamples them.
+    """
     stack, grid = to_stack(volume), segmenter.grid
     found, wanted = np.array(grid_spacing_mm(volume, grid)), np.array(segmenter.grid_spacing_mm)
     ratio = found / wanted
-    if np.maximum(ratio, 1 / ratio).max() <= SPACING_TOLERANCE:
+    unlike = np.maximum(ratio, 1 / ratio) > SPACING_TOLERANCE
+    if segmenter.resample:
+        unlike[2] = False
+    if not unlike.any():
         return
-    size = grid.rows * found[0], grid.columns * found[1]
-    reasons = []
-    if not 1 / SPACING_TOLERANCE <= ratio[2] <= SPACING_TOLERANCE:
+    reasons, cures = [], []
+    if unlike[2]:
         thickest = int(np.argmax(stack.spacing_mm))
         others = max(mm for axis, mm in enumerate(stack.spacing_mm) if axis != thickest)
         other_plane = thickest < 2 and stack.spacing_mm[thickest] > SPACING_TOLERANCE * others
         said = f", as if it had been scanned in {PLANES[thickest]} planes" if other_plane else ""
         reasons.append(f"its coronal slices are {found[2]:.3g} mm thick instead of about {wanted[2]:.3g}{said}")
-    if np.maximum(ratio, 1 / ratio)[:2].max() > SPACING_TOLERANCE:
-        usual = grid.rows * wanted[0], grid.columns * wanted[1]
-        said = ", which is wider than one hip" if ratio[1] > SPACING_TOLERANCE else ""
+        cures.append("Pass --resample to femur predict to have its slices resampled.")
+    if unlike[:2].any():
+        size, usual = ((grid.rows * mm[0], grid.columns * mm[1]) for mm in (found, wanted))
+        wider, larger = ratio[1] > SPACING_TOLERANCE, ratio[:2].max() > SPACING_TOLERANCE
+        said = ", which is wider than one hip" if wider else ""
         reasons.append(
             f"its field of view is {_times(size)} mm (height x width) instead of about {_times(usual)}{said}"
         )
+        if wider:
+            cures.append("If it shows both hips, pass --pelvis to femur predict; otherwise crop it to one hip.")
+        elif larger:
+            cures.append("Crop it to one hip.")
+        else:
+            cures.append("Segment it with a network that was trained on scans of such a field of view.")
     raise DataError(
         f"{path} has pixels of {_times(found)} mm on the network's grid; about {_times(wanted)} mm were expected, "
         f"as in its training: {'; and '.join(reasons)}.",
-        "Crop the scan to one hip, or resample it, so that it is like the training scans.",
+        " ".join(cures),
     )
 
 
 def warn_of_unseen(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) -> None:
     """Say in a warning that a scan has more slices than the network sees, if it has."""
-    slices, seen = to_stack(volume).array.shape[2], segmenter.grid.slices
+    stack, seen = to_stack(volume), segmenter.grid.slices
+    slices = slices_of(stack, segmenter.grid_spacing_mm[2]) if segmenter.resample else stack.array.shape[2]
     if slices > seen:
         warnings.warn(
             f"{path} has {slices} slices; the network sees the central {seen}, and the mask is empty in the others.",
@@ -324,12 +347,19 @@ def check_free(out: Path, name: str, suffixes: Iterable[str] = SUFFIXES.values()
 
 def write_segmentation(out: Path, name: str, probability: Volume, mask: Volume) -> Path:
     """Write both beside each other, and of a DICOM series the mask as DICOM SEG, too; returns the mask's path."""
-    segmentation = out / f"{name}{SUFFIXES['dicom']}"
-    segmentation.unlink(missing_ok=True)  # an earlier one would not belong to this mask
-    if mask.frames:
-        try:
-            write_dicom_seg(segmentation, mask, SEGMENT)
-        except DataError as error:  # the mask itself is there all the same
-            warnings.warn(str(error), stacklevel=2)
+    write_seg_if_dicom(out / f"{name}{SUFFIXES['dicom']}", mask, SEGMENT)
     write_volume(out / f"{name}{SUFFIXES['probability']}", probability.array, probability.affine, probability.forms)
     return write_volume(out / f"{name}{SUFFIXES['mask']}", mask.array, mask.affine, mask.forms)
+
+
+def write_seg_if_dicom(path: Path, labels: Volume, names: Mapping[int, tuple[str, str]]) -> None:
+    """Write labels as DICOM SEG if they belong to a DICOM series; a series that cannot have one is named in a warning.
+
+    ``names``: as of :func:`femur_lib.volumes.write_dicom_seg`.
+    """
+    path.unlink(missing_ok=True)  # an earlier one would not belong to these labels
+    if labels.frames:
+        try:
+            write_dicom_seg(path, labels, names)
+        except DataError as error:  # the NIfTI file is there all the same
+            warnings.warn(str(error), stacklevel=3)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from nibabel.processing import fwhm2sigma
 from scipy import ndimage
 
 from femur_lib._runtime.errors import DataError
@@ -72,6 +73,32 @@ def resample_in_plane(stack: np.ndarray, rows: int, columns: int, order: int = 3
     for k in range(stack.shape[2]):
         out[..., k] = ndimage.zoom(stack[..., k], factors, order=order, mode="nearest", grid_mode=True)
     return out
+
+
+def slices_of(stack: Volume, mm: float) -> int:
+    """How many slices of about ``mm`` the depth of a stack makes, at least one."""
+    return max(1, round(stack.array.shape[2] * stack.spacing_mm[2] / mm))
+
+
+def with_slices_of(volume: Volume, mm: float) -> Volume:
+    """The stack of a scan, resampled to slices of about ``mm``; its depth is kept, as its extent in-plane is.
+
+    Thinner slices are blurred before, so that a new one shows what a slice of its thickness would have shown.
+    """
+    stack = to_stack(volume)
+    array, slices = np.asarray(stack.array, np.float32), slices_of(stack, mm)
+    thicker = array.shape[2] / slices
+    if thicker > 1:
+        array = ndimage.gaussian_filter1d(array, fwhm2sigma(np.sqrt(thicker**2 - 1)), axis=2, mode="nearest")
+    affine = stack.affine.copy()
+    affine[:, 2] *= thicker
+    affine[:, 3] = stack.affine @ (0, 0, (thicker - 1) / 2, 1)  # where the first new slice has its middle
+    return Volume(resample_slices(array, slices, order=3), affine)
+
+
+def resample_slices(stack: np.ndarray, slices: int, order: int = 1) -> np.ndarray:
+    """Resample a stack to so many slices as :func:`resample_in_plane` does in-plane: the depth is kept."""
+    return ndimage.zoom(stack, (1, 1, slices / stack.shape[2]), order=order, mode="nearest", grid_mode=True)
 
 
 def z_score(array: np.ndarray) -> np.ndarray:

@@ -165,6 +165,7 @@ def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profi
         ("predict nowhere scan.nii.gz --out o", "nowhere holds no run.json"),
         ("predict nowhere --out o", "either IMAGE or --cohort"),
         ("predict nowhere scan.nii.gz --out o --threshold 1", "--threshold is 1.0"),
+        ("predict nowhere --cohort {hips} --out o --pelvis", "--pelvis is for scans of both hips"),
         ("evaluate nowhere {hips}", "nowhere holds no run.json"),
         ("score --truth {hips} --predictions nowhere --out s.csv", "nowhere holds no *_mask.nii.gz"),
         ("report nowhere --out r.html", "nowhere holds no run.json, in it or below"),

@@ -25,7 +25,7 @@ from femur_lib.inference import (
     warn_of_unseen,
 )
 from femur_lib.preprocessing import Grid
-from femur_lib.volumes import Volume, by_name
+from femur_lib.volumes import Volume, by_name, from_stack, to_stack
 
 FLAT = Architecture(2, 2, 2)
 UNPADDED = Architecture(2, 2, 1, padded=False)
@@ -219,17 +219,43 @@ def test_a_scan_must_have_pixels_about_as_large_as_those_of_the_training(trained
 
 
 @pytest.mark.parametrize(
-    ("axes", "shape", "spacing_mm", "says"),
+    ("axes", "shape", "spacing_mm", "says", "cure"),
     [
-        ("ILP", (30, 26, 12), (1, 1.2, 9), "coronal slices are 9 mm thick instead of about 2.5"),
-        ("LPS", (26, 30, 12), (1.2, 1, 6), "as if it had been scanned in axial planes"),
-        ("ILP", (30, 60, 12), (1, 1.2, 2.5), "wider than one hip"),
+        ("ILP", (30, 26, 12), (1, 1.2, 9), "coronal slices are 9 mm thick instead of about 2.5", {"--resample"}),
+        ("LPS", (26, 30, 12), (1.2, 1, 6), "as if it had been scanned in axial planes", {"--resample", "crop"}),
+        ("LPS", (26, 30, 5), (1.2, 1, 6), "as if it had been scanned in axial planes", {"--resample"}),
+        ("ASL", (12, 30, 5), (1, 1, 6), "as if it had been scanned in sagittal planes", {"--resample"}),
+        ("ILP", (30, 60, 12), (1, 1.2, 2.5), "wider than one hip", {"--pelvis", "crop"}),
+        ("ILP", (60, 26, 12), (1, 1.2, 2.5), "60 x 31.2 mm .* instead of about 30 x 31.2", {"crop"}),
+        ("ILP", (15, 26, 12), (1, 1.2, 2.5), "15 x 31.2 mm .* instead of about 30 x 31.2", {"another network"}),
+        ("LPS", (60, 30, 5), (1.2, 1, 6), "wider than one hip", {"--resample", "--pelvis", "crop"}),
     ],
 )
-def test_a_scan_that_does_not_fit_says_in_what(axes, shape, spacing_mm, says):
+def test_a_scan_that_does_not_fit_says_in_what_and_what_helps(axes, shape, spacing_mm, says, cure):
     volume = Volume(random(*shape), affine_of(axes, spacing_mm))
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=says) as refused:
         check_fits(Segmenter(Fake(bright), SOLID, GRID, grid_spacing_mm=(1, 1.2, 2.5)), "hip.nii", volume)
+    cures = {"--resample": "--resample", "--pelvis": "--pelvis", "crop it": "crop", "a network that": "another network"}
+    assert {name for words, name in cures.items() if words in str(refused.value).lower()} == cure
+
+
+@pytest.mark.parametrize("axes", ["ILP", "PIL", "RAS", "SAL"])
+@pytest.mark.parametrize("slice_mm", [0.9, 2.5, 9.0])
+def test_a_scan_with_other_slices_is_resampled_and_its_probability_comes_back_to_its_own_grid(axes, slice_mm):
+    along = {"I": (30, 1.0), "S": (30, 1.0), "L": (26, 1.2), "R": (26, 1.2)}
+    along |= {a: (round(30 / slice_mm), slice_mm) for a in "AP"}
+    size, spacing = zip(*(along[a] for a in axes), strict=True)
+    volume = Volume(np.ones(size, np.float32), affine_of(axes, spacing, (4, -3, 5)))
+    stack = to_stack(volume).array.copy()
+    stack[8:20, 6:16] = 5
+    scan = from_stack(stack, volume)
+    model = Fake(lambda x: middle(x) > 1)
+    segmenter = Segmenter(model, SOLID, GRID, grid_spacing_mm=(1, 1.2, 2.5), resample=True)
+    check_fits(segmenter, "hip.nii", scan)
+    p = predict_volume(segmenter, scan)
+    assert model.shapes == [(1, 32, 28, 12, 1)]  # 30 mm in slices of 2.5 mm, whatever the scan's
+    np.testing.assert_array_equal(p.affine, scan.affine)
+    np.testing.assert_array_equal(p.array > 0.5, scan.array > 1)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import affine_of
+from conftest import affine_of, centre_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,9 +16,11 @@ from femur_lib.preprocessing import (
     pad_to_multiple,
     padded_size,
     resample_in_plane,
+    resample_slices,
     three_slices,
     to_grid,
     unpad,
+    with_slices_of,
     z_score,
 )
 from femur_lib.volumes import Volume
@@ -50,6 +52,35 @@ def test_a_single_slice_is_its_own_neighbour():
 
 
 # --- resampling
+
+
+@pytest.mark.parametrize("axes", ["ILP", "AIR", "SPL"])
+@pytest.mark.parametrize(("slice_mm", "slices"), [(1.0, 10), (5.2, 52), (13.0, 130)])
+def test_slices_of_another_thickness_show_the_same_place_in_the_patient(axes, slice_mm, slices):
+    shape, spacing = (
+        [dict(zip("ILPSRA", 2 * v, strict=True))[a] for a in axes] for v in ((7, 9, 50), (2, 3, slice_mm))
+    )
+    scan = Volume(np.zeros(shape, np.float32), affine_of(axes, spacing, (4, -3, 5), (10, 20, 30)))
+    where = tuple({7: 2, 9: 6, 50: 20}[n] for n in shape)
+    scan.array[where] = 1
+    seen = with_slices_of(scan, 5.0)
+    assert seen.axes == ("I", "L", "P")
+    assert seen.array.shape == (7, 9, slices)
+    np.testing.assert_allclose(centre_of(seen), centre_of(scan), atol=0.3)
+
+
+def test_thinner_slices_are_averaged_into_thicker_ones_and_not_skipped():
+    stack = np.zeros((3, 3, 50), np.float32)
+    stack[..., ::5] = 5
+    seen = with_slices_of(Volume(stack, affine_of("ILP", (1, 1, 1))), 5.0)
+    assert seen.array.shape == (3, 3, 10)
+    np.testing.assert_allclose(seen.array[..., 2:-2], 1, atol=0.4)
+
+
+def test_probabilities_come_back_to_as_many_slices_as_the_scan_has():
+    p = np.broadcast_to(np.linspace(0, 1, 10, dtype=np.float32), (2, 2, 10))
+    back = resample_slices(resample_slices(p, 30), 10)
+    np.testing.assert_allclose(back, p, atol=0.05)
 
 
 @pytest.mark.parametrize("order", [1, 3])

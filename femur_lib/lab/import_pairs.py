@@ -16,7 +16,7 @@ from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import foreign_format
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import COLUMNS, ENDINGS, doubts, new_cohort, read_participants
-from femur_lib.lab.import_pelvis import crop, half, hip_box
+from femur_lib.lab.pelvis import crop, half, hip_box
 from femur_lib.volumes import (
     Label,
     Volume,

@@ -20,19 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from nibabel.affines import voxel_sizes
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import new_cohort
 from femur_lib.inference import largest_component
+from femur_lib.lab.pelvis import crop, half, hip_box
 from femur_lib.volumes import Volume, faces_touched, on_grid_of, read_labels, read_volume, to_stack
 
 FEMUR = 1
-
-# The box of one hip. In the 16 scans that we developed with, femora lie 48 to 164 mm from the image's mid-column and
-# begin at most 150 mm above its lower edge, which cuts the shaft in every scan.
-INNER_MM, OUTER_MM, HEIGHT_MM = 40.0, 171.2, 174.9
 
 CITATION = (
     "Images: CPTAC-UCEC, The Cancer Imaging Archive, doi:10.7937/K9/TCIA.2018.3R3JUISW, CC BY 4.0. "
@@ -158,29 +154,3 @@ def _read_npy(file: Path, shape: tuple[int, ...]) -> np.ndarray:
             "Download the masks again.",
         )
     return mask
-
-
-def half(shape: tuple[int, ...], side: str) -> slice:
-    """Columns of the patient's right or left half of a stack.
-
-    Columns of a stack grow to the patient's left (see :mod:`femur_lib.volumes`). So the right hip lies before the
-    mid-column and the left hip after it, however the file was stored.
-    """
-    return slice(0, shape[1] // 2) if side == "R" else slice(shape[1] // 2, shape[1])
-
-
-def hip_box(shape: tuple[int, ...], affine: np.ndarray, side: str) -> tuple[slice, slice]:
-    """Rows and columns of one hip in a coronal stack of the whole pelvis, from geometry alone."""
-    row_mm, column_mm, _ = voxel_sizes(affine)
-    height = min(shape[0], round(HEIGHT_MM / row_mm))
-    inner, outer = round(INNER_MM / column_mm), round(OUTER_MM / column_mm)
-    middle = shape[1] // 2
-    start, stop = (middle - outer, middle - inner) if side == "R" else (middle + inner, middle + outer)
-    return slice(shape[0] - height, shape[0]), slice(max(0, start), min(shape[1], stop))
-
-
-def crop(stack: Volume, box: tuple[slice, slice]) -> Volume:
-    """The rows and columns of a box, with the affine that keeps every voxel where it was in the patient."""
-    affine = stack.affine.copy()
-    affine[:, 3] = stack.affine @ (box[0].start, box[1].start, 0, 1)
-    return Volume(stack.array[box], affine)

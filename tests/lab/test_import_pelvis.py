@@ -12,7 +12,8 @@ from conftest import centre_of, rotation, write_dicom, write_nifti
 
 from femur_lib._runtime.errors import DataError
 from femur_lib.cohort import read_cohort, read_subject
-from femur_lib.lab.import_pelvis import cases, hip_box, import_pelvis
+from femur_lib.lab.import_pelvis import cases, import_pelvis
+from femur_lib.lab.pelvis import hip_box
 
 SECRETS = {
     "PatientName": "DOE^JANE",
@@ -180,7 +181,7 @@ def test_the_report_counts_the_voxels_that_are_written(imported):
 @pytest.mark.parametrize(("edge", "mm"), [("OUTER_MM", 100.0), ("INNER_MM", 80.0), ("HEIGHT_MM", 105.0)])
 def test_a_femur_cut_by_the_box_is_reported(tmp_path, monkeypatch, public, imported, edge, mm):
     assert not imported[1].touches_sides.any()
-    monkeypatch.setattr(f"femur_lib.lab.import_pelvis.{edge}", mm)
+    monkeypatch.setattr(f"femur_lib.lab.pelvis.{edge}", mm)
     assert import_pelvis(public, tmp_path / "c").touches_sides.all()
 
 

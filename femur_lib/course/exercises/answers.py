@@ -14,7 +14,7 @@ from femur_lib.architecture import unpadded_geometry
 from femur_lib.config import Profile
 from femur_lib.course.exercises.judges import NOT_YET, RIGHT, Judge, chosen, expected, missing, number, tried
 from femur_lib.inference import patch_starts
-from femur_lib.lab.import_pelvis import half
+from femur_lib.lab.pelvis import half
 from femur_lib.paper.published import SUBJECTS, TABLE_1, TABLE_2
 from femur_lib.phantom.tissue import TISSUES, TR_MS, Tissue
 from femur_lib.preprocessing import pad_to_multiple
