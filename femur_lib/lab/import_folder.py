@@ -20,7 +20,7 @@ from femur_lib.cohort import COLUMNS
 from femur_lib.lab.import_pairs import MOST_NAMED, Hip, is_part_of, match_files, whose, write_hips
 from femur_lib.volumes import ENDING, Label, scan_files, scan_name
 
-SIDES = {"left": "L", "right": "R"}
+SIDES = {"left": "L", "right": "R", "hemi-l": "L", "hemi-r": "R"}  # the latter in BIDS
 MASK = re.compile(r"(?<![a-z])(seg|segm|segmentation|mask|labels?|labelmap|femur|gt)(?![a-z])", re.IGNORECASE)
 IMAGES, MASKS = {"image", "images", "scan", "scans"}, {"mask", "masks", "label", "labels", "segmentations"}
 OF_MASKS = {"label", "desc", "hemi", "space", "res", "den", "seg", "atlas"}  # BIDS entities that images need not share
@@ -192,8 +192,8 @@ def _scans(files: Sequence[Path], folder: Path) -> list[Path]:
 
 def _side(name: str) -> str:
     """L or R by a word in a name, otherwise n/a."""
-    words = set(re.findall(r"left|right", name.lower()))
-    return SIDES[words.pop()] if len(words) == 1 else "n/a"
+    sides = {SIDES[word] for word in re.findall(r"left|right|hemi-[lr](?=_|$)", name.lower())}
+    return sides.pop() if len(sides) == 1 else "n/a"
 
 
 # --- the layouts; each gives None for a folder that is laid out otherwise
@@ -303,7 +303,7 @@ def _bids(source: Path, files: Sequence[Path], label: Label | None, images) -> F
         for image in chosen:
             of_this = [f for f in femora or masks if fits(f, image)]
             matched |= set(of_this)
-            sides = [_side(scan_name(f)) if "hemi" not in entities(f) else entities(f)["hemi"] for f in of_this]
+            sides = [_side(scan_name(f)) for f in of_this]
             if not of_this:
                 found.leave(image, "a scan without a mask")
             elif len(set(sides)) < len(sides) or (len(sides) > 1 and "n/a" in sides):
@@ -320,10 +320,7 @@ def _bids(source: Path, files: Sequence[Path], label: Label | None, images) -> F
     twice = [mask for mask in matched if sum(hip.mask == mask for hip in found.hips) > 1]
     if twice:
         belongs = [str(hip.image) for hip in found.hips if hip.mask == twice[0]]
-        raise DataError(
-            f"{twice[0]} fits {' and '.join(belongs)}; the mask of one scan was expected.",
-            CHOOSE_DO,
-        )
+        raise DataError(f"{twice[0]} fits {' and '.join(belongs)}; the mask of one scan was expected.", CHOOSE_DO)
     for file in femora or masks:
         if file not in matched:
             found.leave(file, "a mask without a scan")
