@@ -188,7 +188,12 @@ def window_weights(window: slice, slices: int) -> np.ndarray:
     """
     depth = window.stop - window.start
     rising = np.minimum(1, (np.arange(depth, dtype=np.float32) + 1) / (depth // 8 + 1))
-    return (rising if window.start else 1) * (rising[::-1] if window.stop < slices else 1)
+    weights = np.ones(depth, np.float32)
+    if window.start > 0:
+        weights *= rising
+    if window.stop < slices:
+        weights *= rising[::-1]
+    return weights
 
 
 def slices_at_once(architecture: Architecture, size: tuple[int, ...]) -> int:

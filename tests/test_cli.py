@@ -76,11 +76,8 @@ def test_single_images_are_predicted_by_name(tiny_cohort, profile, tmp_path):
 
 
 def test_several_runs_are_averaged_and_quality_shows_their_disagreement(trained_runs, tiny_cohort, tmp_path, capsys):
-    runs, scan, out = (
-        [str(trained_runs[kind]) for kind in ("3d", "2d")],
-        tiny_cohort.subjects[0].image,
-        tmp_path / "out",
-    )
+    runs = [str(trained_runs[kind]) for kind in ("3d", "2d")]
+    scan, out = tiny_cohort.subjects[0].image, tmp_path / "out"
     assert main(["predict", *runs, str(scan), "--out", str(out)]) == 0
     assert "2 runs are averaged; threshold" in capsys.readouterr().out
     each = [predict_volume(load_run(run).segmenter, read_volume(scan)).array for run in runs]
