@@ -35,6 +35,7 @@ PROFILE = Profile(
     patience=8,
     learning_rate=1e-3,
     batch_size_2d=8,
+    evaluation_slices="central",
 )
 
 
@@ -69,7 +70,7 @@ def main() -> None:
             for what, woman in altered(person).items():
                 image, rater, labels = stacks(woman, scan(woman, *SIZES["workshop"]))
                 for largest in (False, True):
-                    _, mask = segment(replace(run.segmenter, largest_component=largest), image)
+                    _, mask = segment(replace(run.segmenter, largest_component=largest, every_slice=False), image)
                     for truth, array in (("expert", rater), ("exact", labels == 1)):
                         row = {
                             "network": network,

@@ -67,7 +67,7 @@ def with_cysts(cohort: Cohort, training: tuple[str, ...], out: Path) -> Cohort:
 def scored(run: Path) -> list[dict]:
     """Scores of a run on its held-out women, as they are and with a cyst; without post-processing."""
     loaded, rows = load_run(run), []
-    plain = replace(loaded.segmenter, largest_component=False)
+    plain = replace(loaded.segmenter, largest_component=False, every_slice=False)
     for name in loaded.record["validation"]:
         as_she_is = woman(name)
         for what, person in {"as she is": as_she_is, CYST: altered(as_she_is)[CYST]}.items():

@@ -103,7 +103,7 @@ def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
     samples = load_samples(cohort, training, grid, folder.parent / ".femur-cache")
     model, record = peers.monai(samples, budget) if arm == "monai" else peers.voxels(samples)
     # All that inference takes from the architecture here: sizes are multiples of 16 in-plane and of 4 across slices.
-    segmenter = Segmenter(model, Architecture(3, 16, 4, in_plane_levels=2), grid, flip=True)
+    segmenter = Segmenter(model, Architecture(3, 16, 4, in_plane_levels=2), grid, flip=True, every_slice=False)
 
     def probability(name: str):
         image, mask = read_subject(cohort[name])

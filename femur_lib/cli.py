@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from femur_lib import __version__
@@ -172,15 +173,15 @@ def parser() -> argparse.ArgumentParser:
     )
 
     p = verb("predict", "Segment scans; probability and mask come out on each scan's own grid.")
-    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run; or several, whose probabilities are averaged")  # fmt: skip
     p.add_argument(
         "images",
         type=Path,
         nargs="*",
         metavar="IMAGE",
-        help="NIfTI, NRRD, MetaImage or MGH files, folders that hold a DICOM series each, or enhanced DICOM files",
-    )
-    p.add_argument("--cohort", type=Path, help="instead of IMAGE: the scans of a cohort that RUN was not trained on")
+        help="NIfTI, NRRD, MetaImage or MGH files, folders that hold a DICOM series each, or enhanced DICOM files; folders before them that hold a run.json are further runs",
+    )  # fmt: skip
+    p.add_argument("--cohort", type=Path, help="instead of IMAGE: the scans of a cohort that no RUN was trained on")
     p.add_argument("--subjects", choices=["unseen", "all"], default="unseen", help="which scans of the cohort")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--pelvis", action="store_true", help="each IMAGE shows both hips: find, segment and label them, 1 the right one and 2 the left one")  # fmt: skip
@@ -197,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     p = verb("quality", "One HTML page of predictions without truth, likely failures first.", "Pieces, volume, shape, borders, and where networks are unsure or disagree. Nothing in it knows whether a mask is right.")  # fmt: skip
     p.add_argument("predictions", type=Path, help="the --out of femur predict")
     p.add_argument("--images", type=Path, help="the scans: a cohort, or a folder of scans; without it probabilities are drawn")  # fmt: skip
-    p.add_argument("--others", type=Path, nargs="+", default=[], help="the same scans predicted otherwise: by other folds, or with --flip and without")  # fmt: skip
+    p.add_argument("--others", type=Path, nargs="+", default=[], help="the same scans predicted otherwise: by other folds, or with --flip and without; default: by each run alone, where femur predict averaged several")  # fmt: skip
     p.add_argument("--reference", type=Path, help="a cohort whose masks are trusted, for the usual volume and shape; default: the other predictions")  # fmt: skip
     p.add_argument("--out", type=Path, required=True, help="an HTML file")
     p.add_argument("--csv", type=Path, help="the same as a table")
@@ -333,9 +334,11 @@ def _search(a) -> None:
 
 def _predict(a) -> None:
     from femur_lib.cohort import read_cohort
-    from femur_lib.evaluation import predict_files, scans_of_cohort, scans_of_files
+    from femur_lib.evaluation import predict_files, scans_of_cohort, scans_of_files, several_as_one
     from femur_lib.lab.pelvis import predict_pelves
 
+    runs = [a.folder, *takewhile(lambda path: (path / "run.json").is_file(), a.images)]
+    a.images = a.images[len(runs) - 1 :]
     if bool(a.images) == bool(a.cohort):
         raise DataError("femur predict takes either IMAGE or --cohort.", "Give one of them; see femur predict --help.")
     if a.threshold is not None and not 0 <= a.threshold < 1:
@@ -348,16 +351,23 @@ def _predict(a) -> None:
     scans = scans_of_files(a.images) if cohort is None else []
     from femur_lib.runs import load_run
 
-    run = load_run(a.folder, a.precision, a.patches)
+    loaded = [load_run(run, a.precision, a.patches) for run in runs]
     if cohort is not None:
-        seen = run.record["training"] if a.subjects == "unseen" else []
+        seen = [name for run in loaded for name in run.record["training"]] if a.subjects == "unseen" else []
         scans = scans_of_cohort(cohort, leave_out=seen)
         if not scans:
-            raise DataError(f"{a.cohort} has no scan that the run was not trained on.", "Pass --subjects all.")
+            new = "the run was not trained on" if len(runs) == 1 else "is new to all of the runs"
+            raise DataError(f"{a.cohort} has no scan that {new}.", "Pass --subjects all.")
     _pictures_to_files()
-    asked = {"threshold": a.threshold, "largest_component": a.largest_component, "flip": a.flip}
-    segmenter = replace(run.segmenter, resample=a.resample, **{k: v for k, v in asked.items() if v is not None})
+    of_each = {"flip": a.flip, "resample": a.resample or None}
+    of_all = {"threshold": a.threshold, "largest_component": a.largest_component}
+    loaded = [replace(run, segmenter=replace(run.segmenter, **_given(of_each))) for run in loaded]
+    segmenter = replace(several_as_one(loaded, _say), **_given(of_all))
     (predict_pelves if a.pelvis else predict_files)(segmenter, scans, a.out, a.overwrite, _say, a.axes, a.series)
+
+
+def _given(options: dict) -> dict:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _evaluate(a) -> None:
@@ -410,6 +420,7 @@ def _score(a) -> None:
 def _quality(a) -> None:
     from femur_lib._runtime.files import write_csv
     from femur_lib.cohort import read_cohort
+    from femur_lib.evaluation import BY_RUN
     from femur_lib.lab.quality_control import find_images
     from femur_lib.lab.quality_page import write_quality_page
 
@@ -417,7 +428,8 @@ def _quality(a) -> None:
     _pictures_to_files()
     reference = read_cohort(a.reference) if a.reference else None
     images = find_images(a.images) if a.images else None
-    table = write_quality_page(a.predictions, a.out, a.others, reference, images)
+    others = a.others or sorted((a.predictions / BY_RUN).glob("[!.]*"))
+    table = write_quality_page(a.predictions, a.out, others, reference, images)
     if a.csv:
         write_csv(a.csv, table, float_format="%.6g")
     _say(table[["name", "suspicion", "reasons"]].to_string(index=False, float_format=lambda v: f"{v:.3f}"))

@@ -107,10 +107,10 @@ class Profile(BaseModel):
     profile: str
     subjects: int = Field(86, ge=4, description="how many synthetic hips to make where no cohort is given")
     grid_2d: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
-        (512, 512, 48), description="rows, columns and slices of 2D networks"
+        (512, 512, 48), description="rows, columns and slices that 2D networks are trained on"
     )
     grid_3d: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
-        (256, 256, 48), description="rows, columns and slices of 3D networks"
+        (256, 256, 48), description="rows, columns and slices that 3D networks are trained on"
     )
     features_divisor: int = Field(1, ge=1, description="divides the number of maps of every network")
     centre_counts_as_level: bool = Field(False, description="whether L levels pool L - 1 times instead of L times")
@@ -134,6 +134,11 @@ class Profile(BaseModel):
     flip_predictions: bool = Field(False, description="average each prediction with that of the mirrored scan")
     patches: Literal["nine", "one"] = Field(
         "nine", description="for unpadded networks: the paper's nine patches, or one pass over the mirrored slice"
+    )
+    evaluation_slices: Literal["all", "central"] = Field(
+        "all",
+        description="of scans with more slices than the grid, those that are predicted where masks are scored and the "
+        "threshold is chosen; the others are left empty. New scans are always predicted whole",
     )
     deterministic: bool = Field(False, description="repeat to the last bit on one device, at some cost of speed")
     networks: tuple[str, ...] = Field(

@@ -30,9 +30,8 @@ from femur_lib.inference import (
     check_fits,
     check_free,
     largest_component,
-    segment,
+    segment_by_each,
     threshold_mask,
-    warn_of_unseen,
     write_segmentation,
 )
 from femur_lib.metrics.curves import (
@@ -56,9 +55,11 @@ from femur_lib.volumes import (
     scan_files,
     scan_name,
     to_stack,
+    write_volume,
 )
 
 PICTURE = "_overlay.png"
+BY_RUN = "by-run"  # beside the masks of several runs together, the folder of those of each
 OF_MASKS = f"({ENDINGS})?(_mask)?$"  # endings of a mask's name, which do not count
 FILES = ("scores.csv", "components.csv", "curves.npz")
 SEAL = "evaluation.json"  # written last
@@ -99,13 +100,15 @@ def predict_files(
     """Segment scans into ``out``: ``<name>_probability.nii.gz``, ``<name>_mask.nii.gz``, ``<name>_overlay.png``.
 
     Of a DICOM series the mask is also written as DICOM SEG, ``<name>_mask.dcm``.
+    Where several networks are averaged (``segmenter.others``), each one's own mask goes to ``by-run/<number>`` as well,
+    from which ``femur quality`` sees how much they disagree.
 
     Every scan is read and checked before the first is segmented, so bad input leaves nothing behind. ``axes`` says
     where the axes of scans point to that do not say it themselves, and ``series`` which DICOM series of a folder is
     meant (:func:`femur_lib.volumes.read_volume`).
 
-    Masks are empty in slices that the network does not see. A warning names each scan that has such slices; of scans
-    with a true mask, one warning names those whose femur goes on there.
+    Every slice of a scan is segmented, unless the segmenter keeps to the central ones (``every_slice``). A warning then
+    names the scans whose true femur goes on in the others.
 
     Returns:
         The masks' paths.
@@ -116,27 +119,31 @@ def predict_files(
     from femur_lib.plotting import overlay_page, save
 
     out = Path(out)
+    runs = [out / BY_RUN / f"{n + 1}" for n in range(len(segmenter.others) + 1)] if segmenter.others else []
     cut_off = []
     for scan in scans:
         check_free(out, scan.name, (*SUFFIXES.values(), PICTURE), overwrite)
         image = read_volume(scan.image, axes, series)
         check_fits(segmenter, scan.image, image)
-        if scan.truth is None:
-            warn_of_unseen(segmenter, scan.image, image)
-        else:
+        for folder in runs:
+            check_free(folder, scan.name, [SUFFIXES["mask"]], overwrite)
+        if scan.truth is not None and not segmenter.every_slice:
             truth = on_grid_of(scan.truth, read_mask(scan.truth), scan.image, image)
             if femur_outside(to_stack(truth).array, segmenter.grid.slices):
                 cut_off.append(scan.name)
     if cut_off:
         warnings.warn(
-            f"The network sees the central {segmenter.grid.slices} slices of a scan, and its masks are empty in the "
-            f"others; in {len(cut_off)} of {len(scans)} scans the true femur goes on there: {', '.join(cut_off)}.",
+            f"Only the central {segmenter.grid.slices} slices of a scan are segmented here (the profile's setting "
+            f"evaluation_slices); in {len(cut_off)} of {len(scans)} scans the true femur goes on in the others: "
+            f"{', '.join(cut_off)}.",
             stacklevel=2,
         )
 
     def predict(scan: Scan) -> tuple[Path, Volume, Volume]:
         image = read_volume(scan.image, axes, series)
-        probability, mask = segment(segmenter, image)
+        probability, mask, by_each = segment_by_each(segmenter, image)
+        for folder, own in zip(runs, by_each, strict=True):
+            write_volume(folder / f"{scan.name}{SUFFIXES['mask']}", own.array, own.affine, own.forms)
         return write_segmentation(out, scan.name, probability, mask), image, mask
 
     masks = []
@@ -146,6 +153,41 @@ def predict_files(
         save(overlay_page(image, mask, true_mask, title=scan.name), out / f"{scan.name}{PICTURE}")
         progress(f"{scan.name} ({number} of {len(scans)})")
     return masks
+
+
+def several_as_one(runs: Sequence[Run], progress: Progress = lambda line: None) -> Segmenter:
+    """Several runs as one segmenter, which averages their probabilities.
+
+    Its threshold is chosen on the training scans, of which each is known out of fold by a run that did not see it
+    (``curves.npz``, :func:`evaluate`): the threshold of their mean precision-recall curve. Scans that no run was
+    trained on take no part, so they can be scored. Where there is no such prediction (other seeds of one fold, runs
+    that were not evaluated), it is the mean of the runs' own thresholds. The largest component alone is kept if every
+    run does so.
+
+    Args:
+        runs: at least one; of one cohort, or of such that the same scans fit them all.
+        progress: gets a line that says how the threshold was chosen.
+    """
+    first, *others = runs
+    if not others:
+        return first.segmenter
+    trained_on = {name for run in runs for name in run.record["training"]}
+    known = [
+        histogram
+        for run in runs
+        if not find_damage(run.folder, SEAL)
+        for name, histogram in read_evaluation(run.folder).curves.items()
+        if name in trained_on and name not in run.record["training"]
+    ]
+    threshold = mean_curve_threshold(known) if known else float(np.mean([r.segmenter.threshold for r in runs]))
+    how = f"by {len(known)} out-of-fold predictions of training scans" if known else "the mean of the runs' own"
+    progress(f"{len(runs)} runs are averaged; threshold {threshold:.3f}, {how}")
+    return replace(
+        first.segmenter,
+        threshold=threshold,
+        largest_component=all(run.segmenter.largest_component for run in runs),
+        others=tuple(run.segmenter for run in others),
+    )
 
 
 def score(true: Volume, predicted: Volume) -> dict[str, float]:
@@ -272,7 +314,8 @@ class Evaluation:
 def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -> Evaluation:
     """Segment and score every scan of a cohort that a run was not trained on; or return what an earlier call wrote.
 
-    However many there are, it takes the memory of one scan; of up to eight where there are cores for them.
+    In which slices scans are segmented is up to the run's profile (``evaluation_slices``). However many there are, it
+    takes the memory of one scan; of up to eight where there are cores for them.
 
     Raises:
         DataError: there is no such scan, or one does not fit the network.
@@ -292,14 +335,15 @@ def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
             f"{cohort.root} has no scan that the run {folder} was not trained on.", "Train with a fold held out."
         )
     (folder / SEAL).unlink(missing_ok=True)
-    predict_files(run.segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
+    segmenter = replace(run.segmenter, every_slice=run.record["profile"]["evaluation_slices"] == "all")
+    predict_files(segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
 
     def look_at(scan: Scan) -> tuple[list[dict], ProbabilityHistogram]:
         rows, counts = [], ProbabilityHistogram()
         file = folder / "predictions" / f"{scan.name}{SUFFIXES['probability']}"
         probability = read_volume(file)
         truth = on_grid_of(cohort[scan.name].mask, read_mask(cohort[scan.name].mask), file, probability)
-        plain = threshold_mask(probability.array, run.segmenter.threshold)
+        plain = threshold_mask(probability.array, segmenter.threshold)
         for kept, mask in ((False, plain), (True, largest_component(plain))):
             scores = score(truth, Volume(mask, truth.affine))
             rows.append({"participant_id": scan.name, "largest_component": kept, **scores})
@@ -309,7 +353,7 @@ def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
     found = dict(zip([scan.name for scan in scans], side_by_side(look_at, scans), strict=True))
     curves = {name: counts for name, (_, counts) in found.items()}
     components = pd.DataFrame([row for rows, _ in found.values() for row in rows])
-    as_made = components[components.largest_component == run.segmenter.largest_component]
+    as_made = components[components.largest_component == segmenter.largest_component]
     write_csv(folder / "scores.csv", as_made.drop(columns="largest_component").sort_values("participant_id"))
     write_csv(folder / "components.csv", components)
     write_histograms(folder / "curves.npz", curves)

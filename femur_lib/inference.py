@@ -35,8 +35,8 @@ from femur_lib.preprocessing import (
     grid_spacing_mm,
     pad_to_multiple,
     padded_size,
+    reference_slices,
     resample_slices,
-    slices_of,
     three_slices,
     to_grid,
     unpad,
@@ -69,13 +69,16 @@ class Segmenter:
     Attributes:
         model: the network; an unpadded one is built for the input size that ``patches`` asks for.
         architecture: what it is.
-        grid: how it sees a scan.
+        grid: how it sees a scan. Of a scan with more slices it is asked about every one, in windows.
         threshold: voxels with a higher probability are femur.
         largest_component: whether only the largest component is kept; the paper does so after 2D networks alone.
         flip: whether each prediction is averaged with that of the mirrored scan.
         patches: for unpadded networks, the paper's "nine", or "one" pass over the mirrored slice.
         grid_spacing_mm: of the scans it was trained on, once on the grid.
         resample: whether a scan is first given slices as thick as those of the training.
+        every_slice: False leaves all but the grid's central slices empty, as the paper's evaluation does.
+        others: further networks whose probabilities are averaged with this one's, on the scan's own grid. Threshold and
+            largest_component are this one's.
     """
 
     model: Model
@@ -87,19 +90,32 @@ class Segmenter:
     patches: str = "nine"
     grid_spacing_mm: tuple[float, ...] = ()
     resample: bool = False
+    every_slice: bool = True
+    others: tuple["Segmenter", ...] = ()
 
 
 def segment(segmenter: Segmenter, volume: Volume) -> tuple[Volume, Volume]:
     """Probability (float32) and mask (boolean) of one scan, with the scan's own axes and affine."""
-    probability = predict_volume(segmenter, volume)
-    mask = threshold_mask(probability.array, segmenter.threshold)
-    if segmenter.largest_component:
-        mask = largest_component(mask)
-    return probability, replace(volume, array=mask)
+    probability, mask, _ = segment_by_each(segmenter, volume)
+    return probability, mask
+
+
+def segment_by_each(segmenter: Segmenter, volume: Volume) -> tuple[Volume, Volume, list[Volume]]:
+    """As :func:`segment`; and, if there are several networks, the mask that each alone makes by the same threshold.
+
+    How much these differ tells where networks are not to be trusted (:mod:`femur_lib.lab.quality_control`).
+    """
+    each = [predict_volume(one, volume) for one in (segmenter, *segmenter.others)]
+    probability = replace(each[0], array=np.mean([p.array for p in each], axis=0)) if segmenter.others else each[0]
+    masks = []
+    for p in (probability, *each[: len(each) if segmenter.others else 0]):
+        mask = threshold_mask(p.array, segmenter.threshold)
+        masks.append(replace(volume, array=largest_component(mask) if segmenter.largest_component else mask))
+    return probability, masks[0], masks[1:]
 
 
 def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:
-    """Femur probability of a scan as it lies on disk, in any axis order, oblique or not.
+    """One network's femur probability of a scan as it lies on disk, in any axis order, oblique or not.
 
     Returns:
         Probabilities in [0, 1], float32, with the scan's own axes, shape and affine.
@@ -109,7 +125,7 @@ def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:
         p = predict_volume(replace(segmenter, resample=False), like_training).array
         return from_stack(resample_slices(p, to_stack(volume).array.shape[2]), volume)
     stack = to_stack(volume).array
-    seen = to_grid(stack, segmenter.grid)
+    seen = to_grid(stack, segmenter.grid, segmenter.every_slice)
     with _one_at_a_time:
         p = grid_probability(segmenter, seen)
         if segmenter.flip:
@@ -120,6 +136,12 @@ def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:
 def grid_probability(segmenter: Segmenter, stack: np.ndarray) -> np.ndarray:
     """Femur probability of a stack that is on the network's grid.
 
+    A 2D network sees slice after slice. A 3D network sees all at once if they are not more than it was trained on, and
+    otherwise window after window (:func:`slice_windows`). The window that is most like what training showed, usually
+    the central one (:func:`femur_lib.preprocessing.reference_slices`), answers alone, and fades into its neighbours
+    only towards its ends, where it does not see what follows; and so do these. The steps are small because a network
+    knows a femur by its place, too: a window that is far from the reference finds one where none is.
+
     Args:
         segmenter: the trained network.
         stack: (rows, columns, slices), of any size if the network is padded.
@@ -128,10 +150,15 @@ def grid_probability(segmenter: Segmenter, stack: np.ndarray) -> np.ndarray:
         float32, the stack's shape.
     """
     model, a, patches = segmenter.model, segmenter.architecture, segmenter.patches
-    if a.dimensions == 3:
-        padded = pad_to_multiple(stack, a.size_multiple)
-        return unpad(model.predict_on_batch(padded[None, ..., None])[0, ..., 1], stack.shape)
     rows, columns, slices = stack.shape
+    if a.dimensions == 3:
+        blended = np.zeros(stack.shape, np.float32)
+        for window in slice_windows(slices, reference_slices(stack, segmenter.grid.slices)):
+            part, so_far = stack[..., window], blended[..., window]
+            padded = pad_to_multiple(part, a.size_multiple)
+            p = unpad(model.predict_on_batch(padded[None, ..., None])[0, ..., 1], part.shape)
+            so_far += window_weights(window, slices) * (p - so_far)
+        return blended
     if a.padded:
         size = padded_size((rows, columns), a.size_multiple)
     else:
@@ -150,6 +177,33 @@ def grid_probability(segmenter: Segmenter, stack: np.ndarray) -> np.ndarray:
             p = one_mirrored_pass(model, images, a.levels)
         out[..., chosen.start : chosen.stop] = np.moveaxis(p, 0, -1)
     return out
+
+
+def slice_windows(slices: int, reference: slice) -> list[slice]:
+    """Windows that cover a stack, all as deep as one of them, an eighth of that apart; the farthest from it come first.
+
+    >>> slice_windows(60, slice(6, 54))
+    [slice(0, 48, None), slice(12, 60, None), slice(6, 54, None)]
+    """
+    depth = reference.stop - reference.start
+    step, last = max(1, depth // 8), slices - depth
+    starts = {0, *range(reference.start % step, last, step), last}
+    return [slice(k, k + depth) for k in sorted(starts, key=lambda k: (-abs(k - reference.start), k))]
+
+
+def window_weights(window: slice, slices: int) -> np.ndarray:
+    """How much a window's slices count against what earlier windows said: wholly, but less in the eighth at each end.
+
+    An end of the window that is also an end of the stack counts wholly, too.
+    """
+    depth = window.stop - window.start
+    rising = np.minimum(1, (np.arange(depth, dtype=np.float32) + 1) / (depth // 8 + 1))
+    weights = np.ones(depth, np.float32)
+    if window.start > 0:
+        weights *= rising
+    if window.stop < slices:
+        weights *= rising[::-1]
+    return weights
 
 
 def slices_at_once(architecture: Architecture, size: tuple[int, ...]) -> int:
@@ -284,6 +338,8 @@ def check_fits(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) ->
 
     The slices' thickness may be any where the segmenter resamples them.
     """
+    for other in segmenter.others:
+        check_fits(other, path, volume)
     stack, grid = to_stack(volume), segmenter.grid
     found, wanted = np.array(grid_spacing_mm(volume, grid)), np.array(segmenter.grid_spacing_mm)
     ratio = found / wanted
@@ -318,17 +374,6 @@ def check_fits(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) ->
         f"as in its training: {'; and '.join(reasons)}.",
         " ".join(cures),
     )
-
-
-def warn_of_unseen(segmenter: Segmenter, path: str | os.PathLike, volume: Volume) -> None:
-    """Say in a warning that a scan has more slices than the network sees, if it has."""
-    stack, seen = to_stack(volume), segmenter.grid.slices
-    slices = slices_of(stack, segmenter.grid_spacing_mm[2]) if segmenter.resample else stack.array.shape[2]
-    if slices > seen:
-        warnings.warn(
-            f"{path} has {slices} slices; the network sees the central {seen}, and the mask is empty in the others.",
-            stacklevel=3,
-        )
 
 
 def _times(values) -> str:

@@ -1,6 +1,7 @@
-"""What a network sees of a scan: its central slices, resampled in-plane, on one grey scale; and the way back.
+"""What a network sees of a scan: slices, resampled in-plane, on one grey scale; and the way back.
 
 The paper keeps the central 48 of 60 slices, and resamples each from 512 x 512 to 256 x 256 for 3D networks (Dataset).
+So is a network *trained*. Once trained, it answers for every slice of a scan (:func:`femur_lib.inference.segment`).
 Probabilities, not masks, are brought back to the scan's own grid, so that masks are made and scored there.
 """
 
@@ -14,10 +15,12 @@ from scipy import ndimage
 from femur_lib._runtime.errors import DataError
 from femur_lib.volumes import Volume, central_slices, to_stack
 
+AIR = 0.5  # of the brightness of a scan's body: slices that are darker show mostly air
+
 
 @dataclass(frozen=True)
 class Grid:
-    """How a network sees a scan: ``rows`` x ``columns`` after resampling, and the central ``slices``.
+    """How a network sees a scan: ``rows`` x ``columns`` after resampling; it is trained on the central ``slices``.
 
     The paper: 512 x 512 x 48 for 2D networks and 256 x 256 x 48 for 3D ones.
     """
@@ -27,14 +30,40 @@ class Grid:
     slices: int
 
 
-def to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:
+def to_grid(stack: np.ndarray, grid: Grid, every_slice: bool = False) -> np.ndarray:
     """What a network sees of a stack: its central slices, resampled by cubic splines, z-scored; float32.
+
+    With ``every_slice`` it is the whole stack, on the same grey scale (:func:`reference_slices`).
 
     Raises:
         DataError: all voxels of those slices have one value.
     """
-    stack = stack[..., central_slices(stack.shape[2], grid.slices)]
-    return z_score(resample_in_plane(np.asarray(stack, np.float32), grid.rows, grid.columns))
+    if not every_slice:
+        stack = stack[..., central_slices(stack.shape[2], grid.slices)]
+    resampled = resample_in_plane(np.asarray(stack, np.float32), grid.rows, grid.columns)
+    return z_score(resampled, resampled[..., reference_slices(resampled, grid.slices)])
+
+
+def reference_slices(stack: np.ndarray, wanted: int) -> slice:
+    """The ``wanted`` slices of a stack that are most like what training showed.
+
+    Their mean and standard deviation set the grey scale of the whole stack. Those of all slices would depend on how
+    much a scan shows in front of the hip and behind it. They are the central ones, as in training, unless some of
+    these show air, because the body does not lie in the middle of the scan: then they are the central ones of the body.
+
+    >>> body_then_air = np.repeat([[[5.0, 0.0]]], [6, 9], axis=2)
+    >>> reference_slices(body_then_air, 4)
+    slice(1, 5, None)
+    """
+    central = central_slices(stack.shape[2], wanted)
+    if stack.shape[2] <= wanted:
+        return central
+    brightness = stack.mean((0, 1), dtype=np.float64) - stack.min()
+    body = np.flatnonzero(brightness >= AIR * np.sort(brightness)[-wanted:].mean())
+    if body[0] <= central.start and central.stop <= body[-1] + 1:
+        return central
+    first = int(np.clip((body[0] + body[-1] + 1 - wanted) // 2, 0, stack.shape[2] - wanted))
+    return slice(first, first + wanted)
 
 
 def mask_to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:
@@ -50,8 +79,9 @@ def mask_to_grid(stack: np.ndarray, grid: Grid) -> np.ndarray:
 def from_grid(probability: np.ndarray, stack_shape: tuple[int, ...]) -> np.ndarray:
     """Bring probabilities from the network's grid back to the stack they came from, by linear interpolation.
 
-    Slices that the network did not see get probability 0. Probabilities are interpolated rather than masks, so that a
-    threshold is applied on the scan's own grid (the paper scores against the original 512 x 512 masks).
+    If there are fewer slices than in the stack, they are its central ones, and the others get probability 0.
+    Probabilities are interpolated rather than masks, so that a threshold is applied on the scan's own grid (the paper
+    scores against the original 512 x 512 masks).
     """
     rows, columns, slices = stack_shape
     out = np.zeros((rows, columns, slices), np.float32)
@@ -101,16 +131,19 @@ def resample_slices(stack: np.ndarray, slices: int, order: int = 1) -> np.ndarra
     return ndimage.zoom(stack, (1, 1, slices / stack.shape[2]), order=order, mode="nearest", grid_mode=True)
 
 
-def z_score(array: np.ndarray) -> np.ndarray:
+def z_score(array: np.ndarray, part: np.ndarray | None = None) -> np.ndarray:
     """Subtract the volume's mean and divide by its standard deviation (float32). The paper is silent on grey levels.
 
+    Mean and standard deviation are those of ``part`` where it is given.
+
     Raises:
-        DataError: every voxel has the same value.
+        DataError: every voxel (of the part) has the same value.
     """
     array = np.asarray(array, np.float32)
-    if array.min() == array.max():
+    part = array if part is None else part
+    if part.min() == part.max():
         raise DataError("The slices that the network would see have the same value in every voxel.", "Check the scan.")
-    return (array - array.mean()) / array.std()
+    return (array - part.mean()) / part.std()
 
 
 def grid_spacing_mm(volume: Volume, grid: Grid) -> tuple[float, float, float]:

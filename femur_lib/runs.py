@@ -61,6 +61,8 @@ def in_todays_words(record: dict) -> dict:
         older["network"] = record["experiment"]
     if "kept" not in record and record.get("weights") in KEPT:
         older["kept"] = KEPT[record["weights"]]
+    if "evaluation_slices" not in record.get("profile", {"evaluation_slices": ""}):
+        older["profile"] = record["profile"] | {"evaluation_slices": "central"}  # there was no other way
     if "synthetic" not in record:
         older["synthetic"] = str(record.get("source", "")).startswith("femur phantom")
     return record | older

@@ -246,9 +246,9 @@ def _record(
     choosing = "validation" if by_validation else "training"
     model = unet(s.architecture, s.input_size())  # float32: a saved network suits any machine
     model.load_weights(weights)
-    flip, patches = s.profile.flip_predictions, s.profile.patches
+    flip, patches, every = s.profile.flip_predictions, s.profile.patches, s.profile.evaluation_slices == "all"
     predictor = rebuilt(model, s.architecture, s.input_size(patches), s.precision)
-    segmenter = Segmenter(predictor, s.architecture, s.grid, flip=flip, patches=patches)
+    segmenter = Segmenter(predictor, s.architecture, s.grid, flip=flip, patches=patches, every_slice=every)
 
     def look_at(name: str) -> ProbabilityHistogram:
         image, mask = read_subject(cohort[name])

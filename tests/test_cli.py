@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,9 @@ from conftest import RAS_2_MM, write_nifti
 
 from femur_lib.cli import VERBS, main, parser
 from femur_lib.cohort import image_path, mask_path
+from femur_lib.inference import predict_volume
+from femur_lib.runs import load_run
+from femur_lib.volumes import read_volume
 
 LINES = [
     "phantom o", "import pelvis a b", "import pairs a b c", "check a", "train a b --network n", "evaluate a b",
@@ -69,6 +73,32 @@ def test_single_images_are_predicted_by_name(tiny_cohort, profile, tmp_path):
     assert main(["predict", str(run), str(image), "--out", str(tmp_path / "out"), "--threshold", "0.4"]) == 0
     name = image.name.removesuffix(".nii.gz")
     assert nib.load(tmp_path / "out" / f"{name}_mask.nii.gz").shape == nib.load(image).shape
+
+
+def test_several_runs_are_averaged_and_quality_shows_their_disagreement(trained_runs, tiny_cohort, tmp_path, capsys):
+    runs = [str(trained_runs[kind]) for kind in ("3d", "2d")]
+    scan, out = tiny_cohort.subjects[0].image, tmp_path / "out"
+    assert main(["predict", *runs, str(scan), "--out", str(out)]) == 0
+    assert "2 runs are averaged; threshold" in capsys.readouterr().out
+    each = [predict_volume(load_run(run).segmenter, read_volume(scan)).array for run in runs]
+    found = read_volume(next(out.glob("*_probability.nii.gz"))).array
+    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-6)
+    assert main(["quality", str(out), "--out", str(tmp_path / "q.html"), "--csv", str(tmp_path / "q.csv")]) == 0
+    assert 0 < pd.read_csv(tmp_path / "q.csv").disagreement.item() < 1
+
+
+def test_a_cohort_is_predicted_where_none_of_several_runs_was_trained(trained_runs, tiny_cohort, tmp_path, capsys):
+    run, out = trained_runs["3d"], tmp_path / "out"
+    other = shutil.copytree(run, tmp_path / "other")
+    record = json.loads((other / "run.json").read_text())
+    held_out = record["validation"]
+    (other / "run.json").write_text(json.dumps(record | {"training": held_out[1:]}))
+    both = ["predict", str(run), str(other), "--cohort", str(tiny_cohort.root), "--out", str(out)]
+    assert main(both) == 0
+    assert [p.name.removesuffix("_mask.nii.gz") for p in out.glob("*_mask.nii.gz")] == held_out[:1]
+    (other / "run.json").write_text(json.dumps(record | {"training": held_out}))
+    assert main(both) == 1
+    assert "no scan that is new to all of the runs" in capsys.readouterr().err
 
 
 def test_predict_can_be_asked_for_one_pass_and_for_flips(trained_runs, tiny_cohort, tmp_path, monkeypatch):

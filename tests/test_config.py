@@ -44,6 +44,7 @@ def test_every_profile_of_the_repository_loads_by_its_name_and_its_networks_can_
     profile = load_profile(path.stem)
     assert profile.profile == path.stem
     assert profile == load_profile(path)
+    assert profile.evaluation_slices == "central"  # as in the paper and in the published tables
     for name in (*profile.networks, *profile.study):
         assert profile.work(name) > 0
 

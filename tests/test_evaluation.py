@@ -25,17 +25,21 @@ from femur_lib.evaluation import (
     optimism,
     predict_files,
     read_evaluation,
+    read_prediction,
     scans_of_files,
     score,
     score_files,
+    several_as_one,
     summary,
     truth_paths,
 )
-from femur_lib.inference import Segmenter
+from femur_lib.inference import Segmenter, segment
+from femur_lib.lab.quality_control import quality
 from femur_lib.metrics.curves import ProbabilityHistogram, write_histograms
+from femur_lib.metrics.overlap import overlap
 from femur_lib.preprocessing import Grid
 from femur_lib.runs import Run, load_run
-from femur_lib.volumes import Volume, write_volume
+from femur_lib.volumes import Volume, to_stack, write_volume
 
 BRIGHT = Segmenter(Bright(), Architecture(3, 2, 1), Grid(24, 24, 12), grid_spacing_mm=(2, 2, 4))
 
@@ -112,26 +116,119 @@ def two_hips(tmp_path) -> list[Scan]:
     return found
 
 
-def warned(slices: int, scans: list[Scan], out: Path) -> list[str]:
+def warned(slices: int, scans: list[Scan], out: Path, every_slice: bool = False) -> list[str]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        predict_files(replace(BRIGHT, grid=Grid(24, 24, slices)), scans, out)
+        predict_files(replace(BRIGHT, grid=Grid(24, 24, slices), every_slice=every_slice), scans, out)
     return [str(w.message) for w in said]
 
 
-def test_a_scan_of_more_slices_than_the_network_sees_is_named(two_hips, tmp_path):
-    scans = [replace(scan, truth=None) for scan in two_hips]
-    assert warned(8, scans, tmp_path / "out") == [
-        f"{scan.image} has 12 slices; the network sees the central 8, and the mask is empty in the others."
-        for scan in scans
-    ]
-    assert warned(12, scans, tmp_path / "all") == []
-
-
-def test_a_true_femur_that_goes_on_beyond_the_slices_seen_is_named_once_for_all_scans(two_hips, tmp_path):
+def test_a_true_femur_that_goes_on_beyond_the_slices_segmented_is_named_once_for_all_scans(two_hips, tmp_path):
     (said,) = warned(2, two_hips, tmp_path / "out")  # slices 5 and 6
-    assert said.endswith("in 2 of 2 scans the true femur goes on there: one, two.")
+    assert said.endswith("in 2 of 2 scans the true femur goes on in the others: one, two.")
     assert warned(4, two_hips, tmp_path / "enough") == []
+    assert warned(2, two_hips, tmp_path / "every", every_slice=True) == []
+
+
+@pytest.mark.parametrize("kind", ["3d", "2d", "2d-unpadded"])
+@pytest.mark.parametrize("front", [False, True])
+def test_thirty_slices_of_air_at_one_end_leave_the_dice_as_it_was(trained_runs, tiny_cohort, kind, front):
+    run = load_run(trained_runs[kind])
+    image, mask = read_subject(tiny_cohort[run.record["validation"][0]])
+    hip, truth = to_stack(image), to_stack(mask).array
+    air = np.abs(np.random.default_rng(0).normal(0, 5, (*hip.array.shape[:2], 30)))
+    longer = Volume(np.concatenate([air, hip.array] if front else [hip.array, air], axis=2), hip.affine)
+    found = segment(run.segmenter, longer)[1].array
+    found = found[..., 30:] if front else found[..., :-30]
+    before = overlap(truth, segment(run.segmenter, hip)[1].array)["dice"]
+    assert before > 0.8
+    assert overlap(truth, found)["dice"] > before - 0.02
+
+
+@pytest.mark.parametrize("slices", ["all", "central"])
+def test_evaluation_predicts_the_slices_that_the_profile_says(cohort_copy, tmp_path, slices):
+    cohort = read_cohort(cohort_copy)
+    made = replace(BRIGHT, grid=Grid(24, 24, 4), grid_spacing_mm=(2, 2, 5))
+    record = {"training": [s.id for s in cohort.subjects[1:]], "profile": {"evaluation_slices": slices}}
+    (tmp_path / "run").mkdir()
+    evaluate(cohort, Run(tmp_path / "run", record, made))
+    mask = to_stack(read_prediction(tmp_path / "run/predictions" / f"{cohort.subjects[0].id}_mask.nii.gz")).array
+    assert mask[..., 2:6].any()
+    assert mask[..., [0, 1, 6, 7]].any() == (slices == "all")
+
+
+# --- several runs as one
+
+
+class Says:
+    """Stands in for a network that gives every voxel one probability, and femur a higher one."""
+
+    def __init__(self, background: float, femur: float):
+        self.background, self.femur = background, femur
+
+    def predict_on_batch(self, batch):
+        p = np.where(batch[..., 0] > 2, self.femur, self.background).astype(np.float32)
+        return np.stack([1 - p, p], axis=-1)
+
+
+def of_fold(folder: Path, training: list[str], model, threshold: float, curves=None) -> Run:
+    """A made-up run, evaluated if it has curves."""
+    folder.mkdir()
+    if curves is not None:
+        for name in FILES[:2]:
+            (folder / name).write_text("participant_id,dice\n")
+        write_histograms(folder / FILES[2], curves)
+        write_json(folder / SEAL, {"seconds": 1.0, "files": checksums(folder, FILES)})
+    return Run(folder, {"training": training}, replace(BRIGHT, model=model, threshold=threshold))
+
+
+def histogram(femur: float, background: float) -> ProbabilityHistogram:
+    found = ProbabilityHistogram()
+    found.add(np.array([True, False]), np.float32([femur, background]))
+    return found
+
+
+def test_the_threshold_of_several_runs_is_chosen_on_training_scans_that_a_run_did_not_see(tmp_path):
+    one = of_fold(tmp_path / "one", ["b"], Says(0, 1), 0.9, {"a": histogram(0.4, 0.2), "test": histogram(0.9, 0.8)})
+    two = of_fold(tmp_path / "two", ["a"], Says(0, 1), 0.7, {"b": histogram(0.4, 0.3)})
+    said: list[str] = []
+    chosen = several_as_one([one, two], said.append)
+    assert 0.3 <= chosen.threshold < 0.4  # that of "test" would be 0.8 or more
+    assert said == [
+        f"2 runs are averaged; threshold {chosen.threshold:.3f}, by 2 out-of-fold predictions of training scans"
+    ]
+    assert chosen.others == (two.segmenter,)
+
+
+def test_without_out_of_fold_predictions_the_threshold_is_the_mean_of_the_runs_own(tmp_path):
+    runs = [of_fold(tmp_path / f"{t}", ["a"], Says(0, 1), t, {"b": histogram(0.4, 0.2)}) for t in (0.5, 0.7)]
+    runs.append(of_fold(tmp_path / "not-evaluated", ["a"], Says(0, 1), 0.3))
+    said: list[str] = []
+    assert several_as_one(runs, said.append).threshold == pytest.approx(0.5)
+    assert said[0].endswith("the mean of the runs' own")
+    assert several_as_one(runs[:1]) == runs[0].segmenter
+
+
+def test_probabilities_are_averaged_and_each_runs_own_mask_is_kept_for_quality(two_hips, tmp_path):
+    both = replace(BRIGHT, model=Says(0.1, 1), others=(replace(BRIGHT, model=Says(0.0, 0.2), threshold=0.1),))
+    scan = replace(two_hips[0], truth=None)
+    (written,) = predict_files(both, [scan], tmp_path / "out")
+    block = nib.load(two_hips[0].truth).get_fdata() > 0
+    p = nib.load(tmp_path / "out/one_probability.nii.gz").get_fdata()
+    np.testing.assert_allclose(p, np.where(block, 0.6, 0.05), atol=1e-6)
+    np.testing.assert_array_equal(read_prediction(written).array, block)
+    each = [read_prediction(tmp_path / "out/by-run" / n / "one_mask.nii.gz").array for n in "12"]
+    np.testing.assert_array_equal(each[0], block)
+    assert not each[1].any()  # by the threshold of both
+    table = quality(tmp_path / "out", sorted((tmp_path / "out/by-run").iterdir()))
+    assert table.disagreement.item() == pytest.approx(0.5)
+    for file in (tmp_path / "out").glob("one_*"):
+        file.unlink()
+    with pytest.raises(DataError, match=r"by-run/1/one_mask\.nii\.gz exists already"):
+        predict_files(both, [scan], tmp_path / "out")
+    small = replace(both, others=(replace(BRIGHT, grid_spacing_mm=(9, 9, 9)),))
+    with pytest.raises(DataError, match="pixels of"):
+        predict_files(small, [scan], tmp_path / "other")
 
 
 # --- scores of files
@@ -306,7 +403,7 @@ def test_scores_are_those_of_masks_as_the_run_makes_them(cohort_copy, tmp_path, 
     made = replace(BRIGHT, grid=Grid(24, 24, 8), grid_spacing_mm=(2, 2, 5), largest_component=largest_component)
     others = [s.id for s in cohort.subjects if s.id != "sub-03L"]
     (tmp_path / "run").mkdir()
-    found = evaluate(cohort, Run(tmp_path / "run", {"training": others}, made))
+    found = evaluate(cohort, Run(tmp_path / "run", {"training": others, "profile": {"evaluation_slices": "all"}}, made))
     assert (found.scores.dice.item() == 1) == largest_component
     assert (found.components.set_index("largest_component").dice == 1).to_dict() == {False: False, True: True}
 

@@ -1,6 +1,7 @@
 """From a scan on any axes to a probability and a mask in the same place."""
 
-import warnings
+import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,12 +21,12 @@ from femur_lib.inference import (
     largest_component,
     predict_volume,
     segment,
+    slice_windows,
     slices_at_once,
     threshold_mask,
-    warn_of_unseen,
 )
-from femur_lib.preprocessing import Grid
-from femur_lib.volumes import Volume, by_name, from_stack, to_stack
+from femur_lib.preprocessing import Grid, to_grid
+from femur_lib.volumes import Volume, by_name, central_slices, from_stack, to_stack
 
 FLAT = Architecture(2, 2, 2)
 UNPADDED = Architecture(2, 2, 1, padded=False)
@@ -186,10 +187,87 @@ def test_2d_networks_see_coronal_slices_of_any_scan(architecture, look):
     np.testing.assert_array_equal(p.array > 0.5, volume.array > 30)
 
 
-def test_slices_that_the_grid_leaves_out_have_probability_0():
+@pytest.mark.parametrize("every_slice", [True, False])
+def test_slices_that_the_grid_leaves_out_are_segmented_unless_the_central_ones_alone_are_wanted(every_slice):
     volume, _ = scan_with_a_blob("PIL", (0, 0, 0))
-    p = predict_volume(Segmenter(Fake(lambda x: np.ones(x.shape[:-1])), SOLID, Grid(30, 26, 8)), volume)
-    np.testing.assert_array_equal(p.array[:, 5, 5], [0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0])
+    everywhere = Fake(lambda x: np.ones(x.shape[:-1]))
+    p = predict_volume(Segmenter(everywhere, SOLID, Grid(30, 26, 8), every_slice=every_slice), volume)
+    ends = [1, 1] if every_slice else [0, 0]
+    np.testing.assert_array_equal(p.array[:, 5, 5], [*ends, 1, 1, 1, 1, 1, 1, 1, 1, *ends])
+
+
+# --- scans with more slices than the network was trained on
+
+KINDS = pytest.mark.parametrize(
+    ("architecture", "look"),
+    [(FLAT, middle), (UNPADDED, window), (SOLID, middle)],
+    ids=["2d", "2d-unpadded", "3d"],
+)
+
+
+@KINDS
+@pytest.mark.parametrize(("before", "after"), [(0, 30), (30, 0), (7, 16)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_every_slice_is_answered_wherever_the_hip_lies_in_the_stack(architecture, look, before, after, flip):
+    volume, _ = scan_with_a_blob("ILP", (0, 0, 0))
+    air = np.random.default_rng(1).normal(-4, 0.1, (30, 26, before + after)).astype(np.float32)
+    longer = np.concatenate([air[..., :before], volume.array, air[..., before:]], axis=2)
+    segmenter = Segmenter(Fake(lambda x: look(x) > 2), architecture, GRID, flip=flip)
+    p = predict_volume(segmenter, Volume(longer, volume.affine))
+    np.testing.assert_array_equal(p.array > 0.5, longer > 30)
+
+
+@KINDS
+def test_slices_well_within_the_central_ones_are_answered_as_when_these_were_all(architecture, look):
+    volume = Volume(random(30, 26, 40), affine_of("ILP"))
+    segmenter = Segmenter(Fake(lambda x: look(x) / 8 + 0.5), architecture, Grid(30, 26, 24))
+    every = predict_volume(segmenter, volume).array
+    central = predict_volume(replace(segmenter, every_slice=False), volume).array
+    assert not central[..., :8].any()
+    np.testing.assert_allclose(every[..., 11:29], central[..., 11:29], atol=1e-5)
+
+
+@pytest.mark.parametrize("slices", [5, 12])
+def test_a_scan_of_no_more_slices_than_the_grid_is_seen_at_once_as_it_always_was(slices):
+    model, volume = Fake(middle), Volume(random(30, 26, slices), affine_of("ILP"))
+    p = predict_volume(Segmenter(model, SOLID, GRID), volume)
+    assert len(model.shapes) == 1
+    np.testing.assert_array_equal(p.array, to_grid(volume.array, GRID))
+
+
+@given(st.data())
+def test_windows_cover_every_slice_and_the_reference_comes_last(data):
+    depth = data.draw(st.integers(1, 60))
+    slices = data.draw(st.integers(depth, 200))
+    start = data.draw(st.integers(0, slices - depth))
+    windows = slice_windows(slices, slice(start, start + depth))
+    assert windows[-1] == slice(start, start + depth)
+    assert {w.stop - w.start for w in windows} == {depth}
+    starts = sorted(w.start for w in windows)
+    assert (starts[0], starts[-1]) == (0, slices - depth)
+    assert all(b - a <= max(1, depth // 8) for a, b in itertools.pairwise(starts))
+
+
+@given(slices=st.integers(1, 60), depth=st.integers(1, 24))
+def test_windows_that_agree_are_blended_into_what_they_agree_on(slices, depth):
+    stack = np.broadcast_to(np.linspace(0.5, 1, slices, dtype=np.float32), (4, 4, slices))
+    p = grid_probability(Segmenter(Fake(middle), SOLID, Grid(4, 4, depth)), stack)
+    np.testing.assert_allclose(p, stack, atol=1e-6)
+
+
+def test_the_reference_answers_alone_in_its_middle_and_fades_into_its_neighbours():
+    class Counting(Fake):
+        def predict_on_batch(self, x):
+            self.number = getattr(self, "number", 0) + 1
+            return super().predict_on_batch(x) * 0 + self.number
+
+    stack = np.ones((4, 4, 20), np.float32) + random(4, 4, 20)
+    p = grid_probability(Segmenter(Counting(middle), SOLID, Grid(4, 4, 16)), stack)[0, 0]
+    # Windows 0-15, 4-19 and, in a step of 2, the reference 2-17 answer 1, 2 and 3; of 16 slices an eighth fades.
+    assert central_slices(20, 16) == slice(2, 18)
+    np.testing.assert_array_equal(p[4:16], 3)
+    np.testing.assert_allclose(p[[0, 1, 2, 3]], [1, 1, 1 + 2 / 3, 1 + 4 / 3], atol=1e-6)
+    np.testing.assert_allclose(p[[16, 17, 18, 19]], [2 + 2 / 3, 2 + 1 / 3, 2, 2], atol=1e-6)
 
 
 def test_flipping_asks_twice_mirrors_the_second_answer_back_and_averages():
@@ -262,17 +340,6 @@ def test_a_scan_with_other_slices_is_resampled_and_its_probability_comes_back_to
 def test_a_name_too_long_for_a_file_is_refused_before_any_work(tmp_path, overwrite):
     with pytest.raises(DataError, match="too long a name"):
         check_free(tmp_path, "患" * 80, overwrite=overwrite)
-
-
-@pytest.mark.parametrize(("axes", "says"), [("ILP", True), ("PIL", False)])
-def test_a_scan_with_more_slices_than_the_network_sees_is_named(axes, says):
-    volume = Volume(random(12, 12, 15), affine_of(axes, (1, 1, 1)))  # 15 slices, or 12
-    segmenter = Segmenter(Fake(bright), SOLID, GRID)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        warn_of_unseen(segmenter, "hip.nii", volume)
-    sentence = "hip.nii has 15 slices; the network sees the central 12, and the mask is empty in the others."
-    assert [str(w.message) for w in said] == [sentence] * says
 
 
 def test_scans_are_named_after_their_files_and_no_two_alike(tmp_path):

@@ -15,6 +15,7 @@ from femur_lib.preprocessing import (
     mask_to_grid,
     pad_to_multiple,
     padded_size,
+    reference_slices,
     resample_in_plane,
     resample_slices,
     three_slices,
@@ -140,6 +141,30 @@ def test_to_grid_takes_the_central_slices_and_scores_what_is_left():
     stack = random(4, 5, 7)
     stack[..., [0, 6]] = 1000  # slices that the grid leaves out must not count in the z-score
     np.testing.assert_allclose(to_grid(stack, Grid(4, 5, 5)), z_score(stack[..., 1:6]), atol=1e-5)
+
+
+def test_every_slice_is_on_the_grey_scale_of_the_reference():
+    stack = random(4, 5, 9) + 1
+    every = to_grid(stack, Grid(4, 5, 5), every_slice=True)
+    np.testing.assert_allclose(every[..., 2:7], to_grid(stack, Grid(4, 5, 5)), atol=1e-5)
+    assert every.shape == (4, 5, 9)
+
+
+@pytest.mark.parametrize(
+    ("brightness", "start"),
+    [
+        ([5] * 10, 3),  # the central ones
+        ([1, 5, 5, 5, 5, 5, 5, 5, 5, 1], 3),  # dark at its ends alone
+        ([6, 5, 5, 5, 6, 0, 0, 0, 0, 0], 0),  # the body lies in front
+        ([0, 0, 0, 0, 5, 5, 5, 5, 5, 5], 5),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 5, 5], 6),  # of fewer slices than are wanted
+    ],
+)
+def test_the_reference_is_in_the_middle_of_the_body(brightness, start):
+    stack = np.broadcast_to(np.float32(brightness), (2, 3, 10)) - np.float32([[[40]]])
+    stack = stack - np.float32([[[1]], [[0]]])  # the darkest voxel counts as black
+    assert reference_slices(stack, 4) == slice(start, start + 4)
+    np.testing.assert_equal(reference_slices(stack, 10), slice(0, 10))
 
 
 def test_a_scan_and_its_mask_get_one_shape_and_no_invented_slices():

@@ -51,9 +51,10 @@ def made_up_run(folder: Path, record: dict) -> Path:
 
 def test_an_old_record_is_read_in_todays_words_and_keeps_its_own(tmp_path):
     record = read_record(made_up_run(tmp_path / "old", OLD))
-    assert record == OLD | {"network": "3d-f8-l4", "kept": "best", "synthetic": True}
+    profile = OLD_PROFILE | {"evaluation_slices": "central"}
+    assert record == OLD | {"network": "3d-f8-l4", "kept": "best", "synthetic": True, "profile": profile}
     assert Profile(**record["profile"]) == Profile(
-        profile="hips", grid_3d=(24, 24, 8), epochs=3, networks=("3d-f8-l4",)
+        profile="hips", grid_3d=(24, 24, 8), epochs=3, networks=("3d-f8-l4",), evaluation_slices="central"
     )
 
 
@@ -87,6 +88,7 @@ def test_every_published_record_can_be_read(path):
         assert {"training", "threshold"} <= set(record)
         return
     profile = Profile(**record["profile"])
+    assert profile.evaluation_slices == "central"
     assert profile.architecture(record["network"]).features >= 1
     assert record["kept"] in ("best", "last", "average")
     assert record["synthetic"] == ("synthetic" in path.parts or "workshop" in path.parts)
@@ -96,7 +98,14 @@ def test_every_published_record_can_be_read(path):
 
 
 def test_an_old_run_is_taken_for_one_of_todays_settings_whatever_else_its_profile_lists():
-    profile = Profile(profile="hips", grid_3d=(24, 24, 8), epochs=3, networks=("2d-f8-l3",), study="paper")
+    profile = Profile(
+        profile="hips",
+        grid_3d=(24, 24, 8),
+        epochs=3,
+        evaluation_slices="central",
+        networks=("2d-f8-l3",),
+        study="paper",
+    )
     compare(Path("old"), OLD, WANTED | {"profile": profile.model_dump(mode="json")})
 
 
@@ -112,13 +121,15 @@ def test_an_old_run_is_taken_for_one_of_todays_settings_whatever_else_its_profil
     ],
 )
 def test_a_run_of_other_settings_is_refused_and_the_difference_named(old, differs):
-    profile = Profile(profile="hips", grid_3d=(24, 24, 8), epochs=3).model_dump(mode="json")
+    profile = Profile(profile="hips", grid_3d=(24, 24, 8), epochs=3, evaluation_slices="central").model_dump(
+        mode="json"
+    )
     with pytest.raises(DataError, match=f"old holds a run that differs {differs}"):
         compare(Path("old"), OLD | old, WANTED | {"profile": profile})
 
 
 def test_an_unfinished_training_is_claimed_for_its_own_settings_only(tmp_path):
-    settings = WANTED | {"profile": {"profile": "hips"}}
+    settings = WANTED | {"profile": {"profile": "hips", "evaluation_slices": "central"}}
     work = tmp_path / "run.partial"
     work.mkdir()
     (work / "half").touch()  # killed before it had written its settings
@@ -185,7 +196,9 @@ def test_a_run_that_an_older_version_wrote_is_found_and_loaded(trained_runs, tmp
     record = json.loads((folder / "run.json").read_text())
     asked = ("network", "fold", "profile", "precision", "training", "validation", "source", "synthetic", "data_sha256")
     wanted = {key: record[key] for key in asked}
-    old_profile = {key: value for key, value in record["profile"].items() if key not in ("networks", "training_seed")}
+    wanted["profile"] = record["profile"] | {"evaluation_slices": "central"}  # which was all there was
+    newer = ("networks", "training_seed", "evaluation_slices")
+    old_profile = {key: value for key, value in record["profile"].items() if key not in newer}
     old_profile |= {"gpus": 1, "intensities": "z-score", "experiments": ["2d-f2-l2"]}
     old = {key: value for key, value in record.items() if key not in ("network", "kept", "synthetic", "files")}
     old |= {"experiment": record["network"], "weights": "best epoch", "profile": old_profile}

@@ -37,8 +37,7 @@ recipe.json    every step before and after the network, with its settings
 segment.pyz    the program that takes these steps
 
 The network sees {rows} x {columns} x {slices} voxels of about {spacing} mm. A scan whose voxels would be very different
-in size is refused. Of a scan with more slices it sees the central {slices}; the program then says so, and the mask is
-empty in the others.
+in size is refused. A scan may have any number of slices: every one is segmented.
 {safety}
 """
 SAFETY = {
@@ -86,8 +85,11 @@ def export(run: str | os.PathLike, out: str | os.PathLike, kind: str, patches: s
             "axes": "rows go to inferior, columns to the patient's left, slices to posterior",
             "steps": [
                 "turn the scan to these axes",
-                "take the central slices, resample them in-plane to the grid by cubic splines, scale the grey levels",
-                "predict; for unpadded networks, average over patches; with flip, average with the mirrored scan",
+                "resample every slice in-plane to the grid by cubic splines",
+                "scale grey levels by mean and standard deviation of the central slices, as many as the grid has (of "
+                "those of the body if the central ones show air)",
+                "predict: 2D slice after slice, 3D in overlapping windows of the grid's slices, the central one on top",
+                "for unpadded networks, average over patches; with flip, average with the mirrored scan",
                 "bring the probabilities back to the scan's grid by linear interpolation",
                 "call voxels above the threshold femur; with largest_component, keep the largest (26 neighbours)",
             ],

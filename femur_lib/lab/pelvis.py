@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,8 @@ from femur_lib.inference import (
     check_fits,
     check_free,
     largest_component,
-    predict_volume,
+    segment,
     threshold_mask,
-    warn_of_unseen,
     write_seg_if_dicom,
     write_segmentation,
 )
@@ -197,12 +195,11 @@ def predict_pelves(
         check_free(out, scan.name, [LABELS, DICOM_LABELS, PICTURE, *of_sides], overwrite)
         image = read_volume(scan.image, axes, series)
         check_fits_pelvis(segmenter, scan.image, image)
-        warn_of_unseen(segmenter, scan.image, image)
     written = []
     for number, scan in enumerate(scans, 1):
         pelvis = read_volume(scan.image, axes, series)
         hips = segment_pelvis(
-            partial(predict_volume, segmenter),
+            lambda hip: segment(segmenter, hip)[0],
             pelvis,
             trained_mm(segmenter),
             segmenter.threshold,

@@ -22,7 +22,6 @@ from femur_lib.inference import (
     check_fits,
     check_free,
     segment,
-    warn_of_unseen,
     write_segmentation,
 )
 from femur_lib.preprocessing import Grid
@@ -133,9 +132,7 @@ def _segment_files(segmenter: Segmenter, images: list[Path], out: Path, overwrit
     scans = by_name(images)
     for name, scan in scans.items():  # every scan is checked before the first is segmented
         check_free(out, name, overwrite=overwrite)
-        image = read_volume(scan, axes)
-        check_fits(segmenter, scan, image)
-        warn_of_unseen(segmenter, scan, image)
+        check_fits(segmenter, scan, read_volume(scan, axes))
     for number, (name, scan) in enumerate(scans.items(), start=1):
         write_segmentation(out, name, *segment(segmenter, read_volume(scan, axes)))
         print(f"{name} ({number} of {len(scans)})", flush=True)
