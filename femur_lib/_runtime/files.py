@@ -28,6 +28,12 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         half_written.unlink(missing_ok=True)
 
 
+def can_write(path: str | os.PathLike) -> bool:
+    """Whether a file or folder can be made or changed: the nearest folder that exists allows it."""
+    path = Path(path).absolute()
+    return os.access(next(p for p in (path, *path.parents) if p.exists()), os.W_OK)
+
+
 def write_json(path: str | os.PathLike, content: object) -> None:
     """Write JSON, whole or not at all."""
     with atomic_write(path) as half_written:
