@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from sklearn.model_selection import StratifiedKFold
 
 import femur_lib
 from femur_lib._runtime.errors import DataError, raise_all
+from femur_lib._runtime.files import room
 from femur_lib.volumes import (
     Volume,
     faces_touched,
@@ -386,9 +388,10 @@ def new_cohort(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not empty.", "Choose another folder, or remove it yourself.")
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    names = (out.with_name(f"{out.name}.partial-{number}") for number in count(os.getpid()))
+    partial = next(name for name in names if not name.exists())  # what lies there is not ours
+    partial.mkdir()
     rows: list[dict[str, object]] = []
 
     def add(subject: str, patient: str, side: str, group: str, image: Volume, mask: np.ndarray) -> None:
@@ -398,12 +401,13 @@ def new_cohort(
         rows.append(dict(zip(COLUMNS, (subject, patient, side, group), strict=True)))
 
     try:
-        yield add
-        if not rows:
-            raise DataError(f"{source} holds no scan that can be used.", "Check the folder.")
-        if report:
-            pd.DataFrame(report).to_csv(partial / "import_report.tsv", sep="\t", index=False)
-        write_tables(partial, rows, name, source, **description)
+        with room(out.parent):
+            yield add
+            if not rows:
+                raise DataError(f"{source} holds no scan that can be used.", "Check the folder.")
+            if report:
+                pd.DataFrame(report).to_csv(partial / "import_report.tsv", sep="\t", index=False)
+            write_tables(partial, rows, name, source, **description)
         if out.exists():
             out.rmdir()
         partial.rename(out)

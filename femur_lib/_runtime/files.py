@@ -1,9 +1,12 @@
 """Files that appear whole or not at all, and what they hold."""
 
+import errno
 import functools
 import hashlib
 import json
 import os
+import re
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,27 +14,79 @@ from pathlib import Path
 
 from femur_lib._runtime.errors import DataError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_WORDS = (os.strerror(errno.ENOSPC), "disk is full")  # the latter is SQLite's
+
 
 @contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """A path to write to beside ``path``; it takes that name when the block ends, and vanishes if the block fails.
+def room(folder: str | os.PathLike, needed: int = 0) -> Iterator[None]:
+    """See to it that a block has so many bytes to write; if the disk becomes full all the same, say so in words.
 
-    The folder is made if it is not there. The ending is kept, for writers that go by it (``.nii.gz``).
+    Raises:
+        DataError: the folder, what is free there, and what is needed.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half_written = path.with_name(f".{os.getpid()}-{path.name}")
+    place = nearest_folder(folder)
+
+    def full() -> DataError:
+        at_least = f" and {size_in_words(needed)} are needed" if needed else ""
+        return DataError(
+            f"{folder}: the disk, or your share of it, is full; {size_in_words(shutil.disk_usage(place).free)} are "
+            f"free{at_least}.",
+            "Make room, and start again: what is finished is kept.",
+        )
+
+    if needed and shutil.disk_usage(place).free < needed:
+        raise full()
     try:
-        yield half_written
-        os.replace(half_written, path)
-    finally:
-        half_written.unlink(missing_ok=True)
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # libraries turn the system's error into one of their own
+        if getattr(error, "errno", None) in FULL or any(words in str(error) for words in FULL_WORDS):
+            raise full() from error
+        if needed and shutil.disk_usage(place).free < needed:
+            raise full() from error
+        raise
+
+
+def size_in_words(size: float) -> str:
+    """Bytes as MB or GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def nearest_folder(path: str | os.PathLike) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    path = Path(path).absolute()
+    return next(p for p in (path, *path.parents) if p.exists())
 
 
 def can_write(path: str | os.PathLike) -> bool:
     """Whether a file or folder can be made or changed: the nearest folder that exists allows it."""
-    path = Path(path).absolute()
-    return os.access(next(p for p in (path, *path.parents) if p.exists()), os.W_OK)
+    return os.access(nearest_folder(path), os.W_OK)
+
+
+HALF_WRITTEN = re.compile(r"\.\d+-.+")  # names of files that take another when they are whole
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike, needed: int = 0) -> Iterator[Path]:
+    """A path to write to beside ``path``; it takes that name when the block ends, and vanishes if the block fails.
+
+    The folder is made if it is not there. The ending is kept, for writers that go by it (``.nii.gz``). ``needed`` is
+    how many bytes will be written, where that is known.
+
+    Raises:
+        DataError: the disk is full.
+    """
+    path = Path(path)
+    half_written = path.with_name(f".{os.getpid()}-{path.name}")
+    with room(path.parent, needed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield half_written
+            os.replace(half_written, path)
+        finally:
+            half_written.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike, content: object) -> None:
