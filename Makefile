@@ -22,7 +22,10 @@ READY    := .venv/.ready
 NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
+AS_ROOT   = $(if $(filter 0,$(shell id -u)),--allow-root)  # in a container, which has no other user
 export PYTHONUNBUFFERED := 1
+# The kernel is this environment's, whatever kernels named python3 a user has.
+export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
 
 quoted = '$(subst ','\'',$(1))'# for the shell: a name may have blanks and apostrophes
 
@@ -108,8 +111,10 @@ documents: $(READY)
 exercises: $(READY)
 	$(BIN)/python teaching/build_exercises.py
 
+# The folder that holds exercises/ is this one, unless nothing can be written here (README.md, "A shared course").
 lab: exercises
-	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/exercises
+	root="$$($(BIN)/python -c 'from femur_lib.config import own_folder; print(own_folder("exercises").parent)')" \
+	  && $(BIN)/jupyter lab --ServerApp.root_dir="$$root" --LabApp.default_url=/lab/tree/exercises $(AS_ROOT)
 
 slides: $(READY)
 	$(BIN)/python teaching/build_slides.py $(if $(CHROMIUM),--chromium "$(CHROMIUM)")

@@ -311,7 +311,7 @@ def load_profile(name: str | os.PathLike) -> Profile:
             f"There is no profile {name}; {known} or the path of a .yaml file was expected.", "Check the name."
         )
     try:
-        return Profile(**yaml.safe_load(path.read_text()))
+        return Profile(**yaml.safe_load(path.read_text("utf-8")))
     except (ValidationError, yaml.YAMLError, TypeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)

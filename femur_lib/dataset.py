@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -60,8 +61,10 @@ def load_samples(
 
 def bytes_to_cache(cohort: Cohort, subjects: Sequence[str], grid: Grid, cache: str | os.PathLike) -> int:
     """What :func:`load_samples` would write: float32 and uint8 for each voxel of the grid, if it is not there."""
-    kept = _cached(cache)
-    missing = sum(not kept.check_call_in_cache(*_asked(cohort[name], grid, cache)) for name in subjects)
+    missing = len(subjects)
+    if Path(cache).is_dir():
+        kept = _cached(cache)
+        missing = sum(not kept.check_call_in_cache(*_asked(cohort[name], grid, cache)) for name in subjects)
     return missing * grid.rows * grid.columns * grid.slices * 5
 
 

@@ -48,7 +48,7 @@ def read_record(folder: str | os.PathLike) -> dict:
             f"{folder} holds no run.json and model.keras; the folder of a finished run was expected.", "Train first."
         )
     try:
-        return in_todays_words(json.loads((folder / "run.json").read_text()))
+        return in_todays_words(json.loads((folder / "run.json").read_text("utf-8")))
     except ValueError:
         raise DataError(f"{folder / 'run.json'} is damaged.", "Move the run away, and train again.") from None
 
@@ -102,7 +102,7 @@ def precision_begun_in(run: Path) -> str:
     for record in (run / "run.json", partial_folder(run) / "settings.json"):
         if record.is_file():
             with suppress(ValueError, AttributeError):  # damage is reported elsewhere
-                return str(json.loads(record.read_text()).get("precision", ""))
+                return str(json.loads(record.read_text("utf-8")).get("precision", ""))
     return ""
 
 

@@ -204,7 +204,7 @@ def fit(
         callbacks.append(early)
     callbacks.append(kept)  # last: an epoch counts as done only when everything else about it has been written
     watch_file = work / "seconds.json"
-    before = json.loads(watch_file.read_text()) if watch_file.is_file() else 0.0
+    before = json.loads(watch_file.read_text("utf-8")) if watch_file.is_file() else 0.0
     if early is not None and early.had_stopped(model):
         return kept.best(), before
     if done:

@@ -162,6 +162,7 @@ def test_what_somebody_else_puts_beside_a_training_at_work_stays(tiny_cohort, tm
 
     def put(line: str) -> None:
         for file in theirs:
+            file.parent.mkdir(exist_ok=True)
             file.write_text("do not lose me")
 
     train(tiny_cohort, tmp_path / "mine", "3d-f2-l1", changed(epochs=2), 0, progress=put)

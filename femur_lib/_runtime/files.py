@@ -114,7 +114,7 @@ def find_damage(folder: Path, record: str) -> str:
     if not (folder / record).is_file():
         return f"{record} is missing"
     try:
-        recorded = json.loads((folder / record).read_text()).get("files", {}).items()
+        recorded = json.loads((folder / record).read_text("utf-8")).get("files", {}).items()
     except (ValueError, AttributeError):
         return f"{record} is damaged"
     for name, expected in recorded:
