@@ -5,6 +5,7 @@ the same order as one that was not.
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+from joblib.memory import CacheWarning
 
 from femur_lib import __version__
 from femur_lib._runtime.backend import keras
@@ -54,7 +56,10 @@ def load_samples(
     """
     kept, found = _cached(cache), []
     for name in subjects:
-        with room(cache, bytes_to_cache(cohort, [name], grid, cache)) if cache else nullcontext():
+        looked = room(cache, bytes_to_cache(cohort, [name], grid, cache)) if cache else nullcontext()
+        with looked, warnings.catch_warnings():
+            # joblib only warns that it could not write, and then fails to find what it wrote.
+            warnings.simplefilter("error", CacheWarning)
             found.append(Sample(name, *kept(*_asked(cohort[name], grid, cache))))
     return found
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from femur_lib._runtime.errors import DataError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-FULL_WORDS = (os.strerror(errno.ENOSPC), "disk is full")  # the latter is SQLite's
+FULL_WORDS = (*map(os.strerror, FULL), "disk is full")  # the last is SQLite's
 
 
 @contextmanager
