@@ -230,11 +230,11 @@ def allotted_bytes(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("
     """The limits of memory of this process's control group and of those above it; none where Linux sets none."""
     limits = []
     for line in groups.read_text().splitlines() if groups.is_file() else ():
-        _, controllers, group = line.split(":", 2)
+        _, controllers, name = line.split(":", 2)
         if controllers not in ("", "memory"):  # version 2 has one group for all, version 1 one for each
             continue
         top, file = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
-        group = top / group.strip("/")
+        group = top / name.strip("/")
         for level in (group, *group.parents):
             if (level / file).is_file() and (text := (level / file).read_text().strip()) != "max":
                 limits.append(int(text))
