@@ -221,6 +221,8 @@ def test_the_memory_is_what_a_container_or_a_cluster_allots(tmp_path, monkeypatc
 
 
 def test_tensorflow_is_told_of_the_cores_that_are_allotted(monkeypatch):
+    monkeypatch.setattr(machine, "_onednn_is_the_users", False)  # these two are put back afterwards
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "")
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     for cores, told in ((64, "2"), (2, None)):
         monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
