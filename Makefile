@@ -10,21 +10,26 @@
 #             network at its size; MINUTES=8 (benchmarks/README.md). PYTHON=its interpreter, here not make's environment
 # make gpu-rehearsal  the same once at a fraction of the size, on any CPU
 # make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
-# Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort
+# Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort  works in a folder of its own, whose name it says
 # Windows, or no make: README.md names the same commands one by one.
 
 PYTHON   ?= python3
 PROFILE  ?= quick
 COHORT   ?=
-RUNS     := runs/$(basename $(notdir $(PROFILE)))
+RUNS     := # which folder the notebooks work in; `make run` finds it
 BIN      := .venv/bin
 READY    := .venv/.ready
 NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
+AS_ROOT   = $(if $(filter 0,$(shell id -u)),--allow-root)  # in a container, which has no other user
 export PYTHONUNBUFFERED := 1
+# The kernel is this environment's, whatever kernels named python3 a user has.
+export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
 
-.PHONY: setup run test unit measure slow oracles backends gpu gpu-rehearsal documents exercises lab slides lock clean
+quoted = '$(subst ','\'',$(1))'# for the shell: a name may have blanks and apostrophes
+
+.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises lab slides lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -37,7 +42,12 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-run: $(READY) $(RUNS)/report.html
+# A missing cohort or profile stops here. What the notebooks depend on is compared by its contents.
+run: $(READY)
+	@folder="$$($(BIN)/python workflow/runs_folder.py $(call quoted,$(PROFILE)) $(call quoted,$(COHORT)))" \
+	  && $(MAKE) --no-print-directory executed RUNS="$$folder"
+
+executed: $(RUNS)/report.html
 	@echo
 	@echo "The report to look at:      $(RUNS)/report.html"
 	@echo "The notebooks as pages:     $(RUNS)/pages/"
@@ -51,11 +61,10 @@ $(RUNS)/pages/%.html: $(RUNS)/notebooks/%.ipynb
 	$(BIN)/jupyter nbconvert --log-level WARN --to html --template page \
 	  --TemplateExporter.extra_template_basedirs=workflow --output-dir $(@D) $<
 
-$(RUNS)/notebooks/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(READY)
+$(RUNS)/notebooks/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(READY) $(RUNS)/made-of.json
 	@mkdir -p $(@D)
 	@echo "== $* ($(words $(NOTEBOOKS)) notebooks in all)"
-	$(BIN)/papermill --no-log-output --cwd $(@D) $< $(@D)/.$*.running.ipynb \
-	  -p profile "$(or $(realpath $(PROFILE)),$(PROFILE))" -p cohort "$(abspath $(COHORT))" -p runs "$(CURDIR)/$(RUNS)"
+	$(BIN)/papermill --no-log-output --cwd $(@D) -f $(RUNS)/parameters.yaml $< $(@D)/.$*.running.ipynb
 	mv $(@D)/.$*.running.ipynb $@
 
 test: $(READY)
@@ -102,8 +111,10 @@ documents: $(READY)
 exercises: $(READY)
 	$(BIN)/python teaching/build_exercises.py
 
+# The folder that holds exercises/ is this one, unless nothing can be written here (README.md, "A shared course").
 lab: exercises
-	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/exercises
+	root="$$($(BIN)/python -c 'from femur_lib.config import own_folder; print(own_folder("exercises").parent)')" \
+	  && $(BIN)/jupyter lab --ServerApp.root_dir="$$root" --LabApp.default_url=/lab/tree/exercises $(AS_ROOT)
 
 slides: $(READY)
 	$(BIN)/python teaching/build_slides.py $(if $(CHROMIUM),--chromium "$(CHROMIUM)")

@@ -249,7 +249,7 @@ def training_part(folder: Path, a: argparse.Namespace, hips: subprocess.Popen | 
             while not wait([process], min(last, time.monotonic() + 20)) and time.monotonic() < last:
                 publish(folder, a.runs, a.jobs)
             stop(process)  # in the middle of an epoch, perhaps: a training goes on from its last whole one
-            if a.finish and not run.exists() and any(partial_folder(run).glob("epochs/*.weights.h5")):
+            if a.finish and not run.exists() and any(partial_folder(run).glob("epochs/*.npz")):
                 wait([begin(request | {"finish": True}, log)], end)
             longest = max(longest, time.monotonic() - before)
         if run.exists():

@@ -274,6 +274,10 @@ class Cost:
         """The least memory of a training step: every activation is kept for the way back; weights are float32."""
         return 4 * ADAM * self.weights + bytes_per_number * batch * self.activations
 
+    def state_bytes(self, averaged: bool = False) -> int:
+        """What a training goes on with: weights, Adam's two moments, and averages of the weights if it takes them."""
+        return 4 * (ADAM if averaged else ADAM - 1) * self.weights
+
     def inference_bytes(self, batch: int = 1, bytes_per_number: int = 4) -> int:
         """The least memory of a prediction: it holds only the copied maps and the layer at work."""
         return 4 * self.weights + bytes_per_number * batch * self.widest

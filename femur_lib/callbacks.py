@@ -1,6 +1,7 @@
 """What happens between epochs: the paper's stopping rule, what is kept, a line on the screen, an eye on failures."""
 
 import importlib.util
+import re
 import time
 from pathlib import Path
 
@@ -41,6 +42,31 @@ class PaperEarlyStopping(keras.callbacks.EarlyStopping):
         return model.stop_training
 
 
+def save_state(path: Path, model: keras.Model) -> None:
+    """Write what a training goes on with: weights and, in a compiled model, the optimiser's state.
+
+    NumPy writes it, not Keras: where the disk or a quota is full, the HDF5 library ends the process without a word.
+
+    Raises:
+        DataError: there is no room.
+    """
+    state = [keras.ops.convert_to_numpy(variable) for variable in _state(model)]
+    with atomic_write(path, sum(array.nbytes for array in state)) as half_written:
+        np.savez(half_written, *state)
+
+
+def load_state(path: Path, model: keras.Model) -> None:
+    """Give a model the state of another of the same architecture; without an optimiser it gets the weights alone."""
+    with np.load(path) as state:
+        for variable, name in zip(_state(model), state.files, strict=False):
+            variable.assign(state[name])
+
+
+def _state(model: keras.Model) -> list:
+    optimiser = getattr(model, "optimizer", None)
+    return [*model.variables, *(optimiser.variables if optimiser else ())]
+
+
 class KeptEpochs(keras.callbacks.Callback):
     """Weights and the optimiser's state after the last epoch, to go on with, and after the best one, to keep.
 
@@ -57,7 +83,7 @@ class KeptEpochs(keras.callbacks.Callback):
 
     def path(self, epochs: int) -> Path:
         """The weights after so many epochs."""
-        return self.folder / f"{epochs:04}.weights.h5"
+        return self.folder / f"{epochs:04}.npz"
 
     def best(self) -> Path:
         """The weights after the best epoch, the first of equals."""
@@ -65,19 +91,23 @@ class KeptEpochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Keep this epoch, and remove those that are neither the last nor the best."""
-        with atomic_write(self.path(epoch + 1)) as half_written:
-            self.model.save_weights(half_written)
+        save_state(self.path(epoch + 1), self.model)
         keep = {self.path(epoch + 1)}
         if self.monitor:
             self.values[epoch + 1] = (logs or {})[self.monitor]
             keep.add(self.best())
-        for file in set(self.folder.iterdir()) - keep:  # half-written ones of an earlier start as well
+        for file in files_of_epochs(self.folder) - keep:
             file.unlink()
+
+
+def files_of_epochs(folder: Path) -> set[Path]:
+    """What :class:`KeptEpochs` has written into a folder, half-written files of an earlier start included."""
+    return {file for file in folder.glob("*") if re.fullmatch(r"(\.\d+-)?\d+\.npz", file.name)}
 
 
 def epochs_kept(folder: Path) -> int:
     """How many epochs the latest weights in a folder of :class:`KeptEpochs` have seen; 0 if there are none."""
-    return max((int(path.name.split(".")[0]) for path in folder.glob("[0-9]*.weights.h5")), default=0)
+    return max((int(path.name.split(".")[0]) for path in folder.glob("[0-9]*.npz")), default=0)
 
 
 class EpochLine(keras.callbacks.Callback):

@@ -159,7 +159,9 @@ def parser() -> argparse.ArgumentParser:
     p = verb("study", "Train every network of a profile on every fold, then make the tables.", "If it is stopped, or even killed, start it again and it goes on. workflow/README.md tells of clusters, several GPUs and the cost.")  # fmt: skip
     p.add_argument("profile", help="a name in profiles/, or a YAML file")
     p.add_argument("cohort", nargs="?", default="", help="default: synthetic hips, made beside the runs")
-    p.add_argument("--runs", default="", help="the folder for all runs; default: runs/PROFILE in the checkout")
+    p.add_argument(
+        "--runs", default="", help="the folder for all runs; default: runs/PROFILE in the checkout, or below FEMUR_HOME"
+    )
     p.add_argument("--cores", type=int, default=0, help="how many of this machine's cores to use; default: all")
     p.add_argument("--gpus", type=int, help="how many of this machine's GPUs to use, one a training; default: all")
     p.add_argument("--threads", type=int, default=0, help="cores for each training; with fewer than --cores, several are trained at once")  # fmt: skip
@@ -453,6 +455,9 @@ VERBS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 if it went well, 1 for bad input (said in one line), 2 for a wrong command line."""
+    for stream in (sys.stdout, sys.stderr):  # of an older locale: "?" stands for what its letters lack
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     a = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():

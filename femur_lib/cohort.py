@@ -79,7 +79,7 @@ class Cohort:
     def description(self) -> dict:
         """What its dataset_description.json says."""
         about = self.root / "dataset_description.json"
-        return json.loads(about.read_text()) if about.is_file() else {}
+        return json.loads(about.read_text("utf-8")) if about.is_file() else {}
 
     @property
     def source(self) -> str:

@@ -34,6 +34,7 @@ from pydantic import (
 )
 
 from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import can_write
 from femur_lib._runtime.machine import avoid_onednn_where_it_hangs, choose_precision
 from femur_lib.architecture import (
     PAPER_NETWORKS,
@@ -280,6 +281,17 @@ def home() -> Path:
     return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
 
 
+def own_folder(name: str) -> Path:
+    """Where a folder lies that the user makes, such as ``runs/quick`` or ``exercises``.
+
+    Below the folder that the environment variable FEMUR_HOME names; else in the checkout, if it can be written there;
+    else below ``hip-course`` in the user's home. So a shared course that is only read needs no settings.
+    """
+    if os.environ.get("FEMUR_HOME"):
+        return Path(os.environ["FEMUR_HOME"]).expanduser().resolve() / name
+    return home() / name if can_write(home() / name) else Path.home() / "hip-course" / name
+
+
 def profiles_folder() -> Path:
     """Where the profiles lie: beside the library in a checkout, inside it when installed from a wheel."""
     checkout = Path(__file__).parents[1] / "profiles"
@@ -304,7 +316,7 @@ def load_profile(name: str | os.PathLike) -> Profile:
             f"There is no profile {name}; {known} or the path of a .yaml file was expected.", "Check the name."
         )
     try:
-        return Profile(**yaml.safe_load(path.read_text()))
+        return Profile(**yaml.safe_load(path.read_text("utf-8")))
     except (ValidationError, yaml.YAMLError, TypeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)

@@ -5,15 +5,19 @@ the same order as one that was not.
 """
 
 import os
+import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import joblib
 import numpy as np
+from joblib.memory import CacheWarning
 
 from femur_lib import __version__
 from femur_lib._runtime.backend import keras
-from femur_lib._runtime.files import unpacked_hash
+from femur_lib._runtime.files import room, unpacked_hash
 from femur_lib.architecture import Architecture, unpadded_geometry
 from femur_lib.augmentation import augment
 from femur_lib.cohort import Cohort, Subject, read_subject
@@ -50,13 +54,32 @@ def load_samples(
             any time. Samples then stay on disk and are read as needed. Without a cache they stay in memory (86 hips at
             256 x 256 x 48: 1.4 GB).
     """
-    kept = joblib.Memory(cache, mmap_mode="r", verbose=0).cache(_on_grid, ignore=["subject"])
-    found = []
+    kept, found = _cached(cache), []
     for name in subjects:
-        subject = cohort[name]
-        key = (unpacked_hash(subject.image), unpacked_hash(subject.mask)) if cache else None
-        found.append(Sample(name, *kept(subject, key, grid, __version__)))
+        looked = room(cache, bytes_to_cache(cohort, [name], grid, cache)) if cache else nullcontext()
+        with looked, warnings.catch_warnings():
+            # joblib only warns that it could not write, and then fails to find what it wrote.
+            warnings.simplefilter("error", CacheWarning)
+            found.append(Sample(name, *kept(*_asked(cohort[name], grid, cache))))
     return found
+
+
+def bytes_to_cache(cohort: Cohort, subjects: Sequence[str], grid: Grid, cache: str | os.PathLike) -> int:
+    """What :func:`load_samples` would write: float32 and uint8 for each voxel of the grid, if it is not there."""
+    missing = len(subjects)
+    if Path(cache).is_dir():
+        kept = _cached(cache)
+        missing = sum(not kept.check_call_in_cache(*_asked(cohort[name], grid, cache)) for name in subjects)
+    return missing * grid.rows * grid.columns * grid.slices * 5
+
+
+def _cached(cache: str | os.PathLike | None):
+    return joblib.Memory(cache, mmap_mode="r", verbose=0).cache(_on_grid, ignore=["subject"])
+
+
+def _asked(subject: Subject, grid: Grid, cache: str | os.PathLike | None) -> tuple:
+    key = (unpacked_hash(subject.image), unpacked_hash(subject.mask)) if cache else None
+    return subject, key, grid, __version__
 
 
 def _on_grid(subject: Subject, key, grid: Grid, version: str) -> tuple[np.ndarray, np.ndarray, int, tuple[float, ...]]:

@@ -8,7 +8,6 @@ takes its name when it is finished. Reading records needs no Keras; only :func:`
 import hashlib
 import json
 import os
-import shutil
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import find_damage, unpacked_hash, write_json
+from femur_lib._runtime.files import HALF_WRITTEN, find_damage, unpacked_hash, write_json
 from femur_lib.cohort import Cohort
 from femur_lib.config import Profile, prepare_backend, resolve
 from femur_lib.inference import Segmenter
@@ -49,7 +48,7 @@ def read_record(folder: str | os.PathLike) -> dict:
             f"{folder} holds no run.json and model.keras; the folder of a finished run was expected.", "Train first."
         )
     try:
-        return in_todays_words(json.loads((folder / "run.json").read_text()))
+        return in_todays_words(json.loads((folder / "run.json").read_text("utf-8")))
     except ValueError:
         raise DataError(f"{folder / 'run.json'} is damaged.", "Move the run away, and train again.") from None
 
@@ -105,7 +104,7 @@ def precision_begun_in(run: Path) -> str:
     for record in (run / "run.json", partial_folder(run) / "settings.json"):
         if record.is_file():
             with suppress(ValueError, AttributeError):  # damage is reported elsewhere
-                return str(json.loads(record.read_text()).get("precision", ""))
+                return str(json.loads(record.read_text("utf-8")).get("precision", ""))
     return ""
 
 
@@ -113,11 +112,28 @@ def claim(work: Path, settings: dict) -> None:
     """Begin in a new folder, or go on in that of a stopped training of the same settings."""
     record = work / "settings.json"
     if record.is_file():
-        compare(work, json.loads(record.read_text()), settings)
+        try:
+            begun = json.loads(record.read_text("utf-8"))
+            compare(work, begun, settings)
+        except (ValueError, AttributeError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{record} is damaged.", f"Move {work} away, and train again.") from None
         return
-    shutil.rmtree(work, ignore_errors=True)  # killed before it had written its settings: nothing is lost
-    work.mkdir(parents=True)
+    refuse_anothers(work)
     write_json(record, settings)
+
+
+def refuse_anothers(work: Path) -> None:
+    """Raise a DataError if a training cannot work in a folder, since something lies there that no training wrote."""
+    if (work / "settings.json").is_file() or not work.exists():
+        return
+    # A training that was killed before it had written its settings leaves at most a half-written file.
+    if not work.is_dir() or any(not HALF_WRITTEN.fullmatch(path.name) for path in work.iterdir()):
+        raise DataError(
+            f"{work} was not begun by a training (it has no settings.json), and a training would work there.",
+            "Choose another name for the run, or rename what lies there.",
+        )
 
 
 def compare(folder: Path, old: dict, new: dict) -> None:

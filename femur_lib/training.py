@@ -7,8 +7,9 @@ killed, it goes on with the last whole epoch and ends as if nothing had happened
 
 import json
 import os
-import shutil
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from femur_lib._runtime import machine
 from femur_lib._runtime.backend import keras
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import checksums, write_csv, write_json
+from femur_lib._runtime.files import HALF_WRITTEN, checksums, room, write_csv, write_json
 from femur_lib._runtime.locks import exclusive_lock
 from femur_lib._runtime.words import Progress
 from femur_lib.callbacks import (
@@ -26,15 +27,27 @@ from femur_lib.callbacks import (
     KeptEpochs,
     PaperEarlyStopping,
     epochs_kept,
+    files_of_epochs,
+    load_state,
+    save_state,
     tensorboard,
 )
 from femur_lib.cohort import Cohort, folds, read_subject
 from femur_lib.config import Profile, Settings, prepare_backend, resolve
-from femur_lib.dataset import HipDataset, Sample, load_samples
+from femur_lib.dataset import HipDataset, Sample, bytes_to_cache, load_samples
 from femur_lib.inference import Segmenter, predict_volume
 from femur_lib.losses import FemurDice, loss_of
 from femur_lib.metrics.curves import ProbabilityHistogram
-from femur_lib.runs import claim, compare, data_hash, is_finished, partial_folder, precision_begun_in, read_record
+from femur_lib.runs import (
+    claim,
+    compare,
+    data_hash,
+    is_finished,
+    partial_folder,
+    precision_begun_in,
+    read_record,
+    refuse_anothers,
+)
 from femur_lib.unet import rebuilt, unet
 
 AVERAGED_STEPS = 100  # about how many steps "keep: average" averages the weights over
@@ -98,12 +111,14 @@ def train(
             compare(work, read_record(work), record)
             _finish(work, run)
             return run
+        refuse_anothers(work)
         prepare_backend(profile, network)
         width = 4 if settings.precision == "float32" else 2
         machine.warn_if_too_large(network, profile.training_bytes(network, width), machine.machine_bytes())
         cache = run.parent / ".femur-cache"
-        training_samples = load_samples(cohort, training, settings.grid, cache)
-        validation_samples = load_samples(cohort, validation, settings.grid, cache)
+        with room(run.parent, bytes_to_write(settings, cohort, training + validation, cache, work)):
+            training_samples = load_samples(cohort, training, settings.grid, cache)
+            validation_samples = load_samples(cohort, validation, settings.grid, cache)
         cut_off = [sample.subject for sample in training_samples + validation_samples if sample.outside]
         if cut_off:
             progress(
@@ -111,11 +126,25 @@ def train(
                 f"{len(training + validation)} scans the femur goes on beyond them: {', '.join(cut_off)}"
             )
         claim(work, record)  # only now, when every scan has been read and found good
-        weights, seconds = fit(work, settings, training_samples, validation_samples, progress)
-        progress("choosing the threshold")
-        _record(work, cohort, settings, record, training_samples, weights, seconds)
+        with room(work):
+            weights, seconds = fit(work, settings, training_samples, validation_samples, progress)
+            progress("choosing the threshold")
+            _record(work, cohort, settings, record, training_samples, weights, seconds)
         _finish(work, run)
     return run
+
+
+def bytes_to_write(settings: Settings, cohort: Cohort, subjects: Sequence[str], cache: Path, work: Path) -> int:
+    """How much a training has yet to write: scans that are not in the cache, what it goes on with, and its network.
+
+    It keeps the state after the last epoch, and after the best one if the recipe asks for that, while it writes the
+    next.
+    """
+    recipe, cost = settings.recipe, settings.profile.cost(settings.network)
+    state = cost.state_bytes(recipe.keep == "average")
+    written = sum(file.stat().st_size for file in (work / "epochs").glob("*.npz"))
+    states = max(state, (3 if recipe.keep == "best" else 2) * state - written)
+    return bytes_to_cache(cohort, subjects, settings.grid, cache) + states + 4 * cost.weights
 
 
 def split(cohort: Cohort, profile: Profile, fold: int | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -175,12 +204,12 @@ def fit(
         callbacks.append(early)
     callbacks.append(kept)  # last: an epoch counts as done only when everything else about it has been written
     watch_file = work / "seconds.json"
-    before = json.loads(watch_file.read_text()) if watch_file.is_file() else 0.0
+    before = json.loads(watch_file.read_text("utf-8")) if watch_file.is_file() else 0.0
     if early is not None and early.had_stopped(model):
         return kept.best(), before
     if done:
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(kept.path(done))
+        load_state(kept.path(done), model)
     started = time.monotonic()
     callbacks.append(
         keras.callbacks.LambdaCallback(
@@ -201,8 +230,8 @@ def fit(
     seconds = before + time.monotonic() - started
     if early is not None:
         return kept.best(), seconds
-    last = work / "last.weights.h5"
-    model.save_weights(last)  # where the optimiser averages weights, these are not the last epoch's
+    last = work / "last.npz"
+    save_state(last, model)  # where the optimiser averages weights, these are not the last epoch's
     return last, seconds
 
 
@@ -245,7 +274,7 @@ def _record(
     by_validation = keep == "best" and record["validation"]
     choosing = "validation" if by_validation else "training"
     model = unet(s.architecture, s.input_size())  # float32: a saved network suits any machine
-    model.load_weights(weights)
+    load_state(weights, model)
     flip, patches, every = s.profile.flip_predictions, s.profile.patches, s.profile.evaluation_slices == "all"
     predictor = rebuilt(model, s.architecture, s.input_size(patches), s.precision)
     segmenter = Segmenter(predictor, s.architecture, s.grid, flip=flip, patches=patches, every_slice=every)
@@ -269,6 +298,7 @@ def _record(
         "peak_memory_gib": None if peak is None else round(peak / 2**30, 2),
         "parameters": model.count_params(),
         "backend": machine.backend(),
+        "float_type": keras.config.floatx(),  # of weights; "precision" says what was computed in
         "versions": machine.versions(),
         "devices": machine.devices(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -279,7 +309,10 @@ def _record(
 
 def _finish(work: Path, run: Path) -> None:
     """Remove what only the training needed, and give the folder its name."""
-    leftovers = ("epochs", "last.weights.h5", "settings.json", "seconds.json")
-    for path in (*(work / name for name in leftovers), *work.glob(".*")):  # the last: half-written when it was killed
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    leftovers = [work / name for name in ("last.npz", "settings.json", "seconds.json")]
+    half_written = [path for path in work.iterdir() if HALF_WRITTEN.fullmatch(path.name)]  # when it was killed
+    for path in (*leftovers, *half_written, *files_of_epochs(work / "epochs")):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or it has files that are not ours
+        (work / "epochs").rmdir()
     work.rename(run)

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 
 from femur_lib._runtime.files import atomic_write
+from femur_lib.config import own_folder
 
 ROOT = Path(__file__).parents[1]
 NOTE = "*Made from notebooks/{name} by `make exercises`, which makes it again unless you have changed it.*"
@@ -58,7 +59,7 @@ def worked_in(path: Path) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Make every exercise notebook that nobody has worked in, and say which ones were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "exercises", help="the folder to write to")
+    parser.add_argument("--out", type=Path, default=own_folder("exercises"), help="the folder to write to")
     parser.add_argument(
         "--overwrite", action="store_true", help="also replace what somebody has worked in; their answers are lost"
     )

@@ -15,6 +15,7 @@ from femur_lib.callbacks import (
     KeptEpochs,
     PaperEarlyStopping,
     epochs_kept,
+    load_state,
     tensorboard,
 )
 
@@ -84,24 +85,24 @@ def keep_epochs(values: list[float], folder, restart: int, **how) -> KeptEpochs:
 @pytest.mark.parametrize(("mode", "best"), [("max", 3), ("min", 2)])
 def test_the_last_and_the_best_epoch_are_kept_across_a_restart(tmp_path, restart, mode, best):
     kept = keep_epochs([0.5, 0.4, 0.8, 0.4, 0.8, 0.6], tmp_path, restart, monitor="val", mode=mode)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"000{best}.weights.h5", "0006.weights.h5"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"000{best}.npz", "0006.npz"]
     assert epochs_kept(tmp_path) == 6
     model = one_weight()
-    model.load_weights(kept.best())
+    load_state(kept.best(), model)
     assert model.get_weights()[0].item() == best
 
 
 def test_without_a_value_to_go_by_only_the_last_epoch_is_kept(tmp_path):
     keep_epochs([0.5, 0.4, 0.8], tmp_path, 1)
-    assert [p.name for p in tmp_path.iterdir()] == ["0003.weights.h5"]
+    assert [p.name for p in tmp_path.iterdir()] == ["0003.npz"]
 
 
 def test_a_file_that_a_kill_left_half_written_does_not_count_and_does_not_stay(tmp_path):
     assert epochs_kept(tmp_path / "nothing yet") == 0
-    (tmp_path / ".77-0009.weights.h5").write_bytes(b"half")
+    (tmp_path / ".77-0009.npz").write_bytes(b"half")
     keep_epochs([0.5], tmp_path, 0)
     assert epochs_kept(tmp_path) == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["0001.weights.h5"]
+    assert [p.name for p in tmp_path.iterdir()] == ["0001.npz"]
 
 
 # --- trainings that lead nowhere

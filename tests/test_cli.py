@@ -1,5 +1,6 @@
 """The command line, as a user meets it: the whole way on a tiny cohort, and one clear line for each mistake."""
 
+import errno
 import gzip
 import json
 import os
@@ -248,3 +249,51 @@ cli.main(["search", {str(tiny_cohort.root)!r}, "s", "--network", "2d-f8-l2", "--
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.split() == ["64", "False"], done.stderr
+
+
+@pytest.mark.parametrize("given", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}], ids=str)
+def test_help_is_printed_in_any_locale(given):
+    code = "import sys; from femur_lib.cli import main; sys.exit(main(['train', '--help']))"
+    environment = {**os.environ, "PYTHONCOERCECLOCALE": "0", **given}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"2d-unpadded-f64-l3 ?" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "says"),
+    [
+        (
+            errno.EROFS,
+            "/ro/run/.77-a.csv",
+            "/ro/run/a.csv cannot be read or written: read-only file system. Choose a p",
+        ),
+        (
+            errno.EACCES,
+            "/root/.hips.lock",
+            "/root/hips cannot be read or written: permission denied. Choose another pl",
+        ),
+        (
+            errno.EPERM,
+            "/a/hips.partial-77/x",
+            "/a/hips/x cannot be read or written: operation not permitted. Choose an",
+        ),
+        (errno.ENAMETOOLONG, "/long", "/long cannot be read or written: file name too long. Choose a shorter name."),
+        (errno.ENXIO, "/dev/x", "/dev/x cannot be read or written: no such device or address. Check the path."),
+        (errno.EIO, None, "Something cannot be read or written: input/output error. Check whether the disk"),
+    ],
+)
+def test_an_error_of_the_system_is_one_sentence_with_the_path_and_the_cure(monkeypatch, capsys, number, path, says):
+    def fail(a):
+        raise OSError(number, os.strerror(number), *([path] if path else []))
+
+    monkeypatch.setitem(VERBS, "check", fail)
+    assert main(["check", "hips"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"femur: {says}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+def test_hips_are_not_waited_for_where_no_lock_can_be_made(capsys):
+    assert main(["phantom", "/proc/hips", "--subjects", "1"]) == 1
+    assert capsys.readouterr().err.startswith("femur: /proc/hips cannot be read or written: no such file or directory.")

@@ -1,6 +1,7 @@
 """A cohort appears whole or not at all, is checked before any work, and its folds never part a patient's hips."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -301,3 +302,13 @@ def test_fewer_patients_than_folds_are_refused():
     two_hips_each = cohort_on_paper({"a": "x", "b": "x", "c": "x"}, {"a": 2, "b": 2, "c": 2})
     with pytest.raises(ValueError, match="4 folds need at least 4 patients; paper has 3"):
         folds(two_hips_each)
+
+
+def test_a_folder_of_the_name_that_a_cohort_is_made_under_stays(tmp_path):
+    theirs = tmp_path / f"hips.partial-{os.getpid()}"
+    theirs.mkdir()
+    (theirs / "thesis.txt").write_text("do not lose me")
+    with new_cohort(tmp_path / "hips", "tiny", "tests") as add:
+        add("sub-1", "p1", "R", "x", *tiny_hip(1))
+    assert (theirs / "thesis.txt").read_text() == "do not lose me"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hips", theirs.name]

@@ -1,5 +1,9 @@
 """Profiles and recipes are read with clear errors, survive being written down, and are resolved once for a network."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -11,7 +15,9 @@ from femur_lib.architecture import PAPER_NETWORKS, Architecture, cost
 from femur_lib.config import (
     RECIPES,
     Profile,
+    home,
     load_profile,
+    own_folder,
     prepare_backend,
     profiles_folder,
     resolve,
@@ -219,3 +225,25 @@ def test_the_backend_is_prepared_for_the_network_at_its_own_size(monkeypatch):
     for network in ("2d-f64-l4", "3d-f16-l3"):
         prepare_backend(profile, network)
     assert asked == [(2, 32, 512, 500), (3, 8, 64, 60)]
+
+
+# --- where what a user makes goes
+
+
+def test_runs_go_where_the_user_says_else_into_the_checkout_else_into_the_home(monkeypatch, tmp_path):
+    monkeypatch.delenv("FEMUR_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path)
+    assert own_folder("runs/quick") == home() / "runs" / "quick"
+    monkeypatch.setattr("os.access", lambda path, how: False)  # a course that is shared
+    assert own_folder("runs/quick") == tmp_path / "hip-course" / "runs" / "quick"
+    monkeypatch.setenv("FEMUR_HOME", str(tmp_path / "mine"))
+    assert own_folder("exercises") == tmp_path / "mine" / "exercises"
+
+
+def test_a_profile_is_read_as_utf_8_in_any_locale(tmp_path):
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("profile: Größe  # für später – ähnlich\n", "utf-8")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = f"from femur_lib.config import load_profile; print(ascii(load_profile({str(profile)!r}).profile))"
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert said.stdout == "'Gr\\xf6\\xdfe'\n", said.stderr

@@ -128,13 +128,25 @@ def test_a_run_of_other_settings_is_refused_and_the_difference_named(old, differ
         compare(Path("old"), OLD | old, WANTED | {"profile": profile})
 
 
+def test_a_folder_that_no_training_began_is_refused_and_left_as_it_is(tmp_path):
+    work = tmp_path / "run.partial"
+    work.mkdir()
+    (work / "thesis.txt").touch()
+    with pytest.raises(DataError, match=r"run\.partial was not begun by a training"):
+        claim(work, WANTED)
+    assert [p.name for p in work.iterdir()] == ["thesis.txt"]
+    (work / "settings.json").write_text("{half")
+    with pytest.raises(DataError, match=r"settings\.json is damaged\."):
+        claim(work, WANTED)
+
+
 def test_an_unfinished_training_is_claimed_for_its_own_settings_only(tmp_path):
     settings = WANTED | {"profile": {"profile": "hips", "evaluation_slices": "central"}}
     work = tmp_path / "run.partial"
     work.mkdir()
-    (work / "half").touch()  # killed before it had written its settings
+    (work / ".77-settings.json").touch()  # killed before it had written its settings
     claim(work, settings)
-    assert [p.name for p in work.iterdir()] == ["settings.json"]
+    assert sorted(p.name for p in work.iterdir()) == [".77-settings.json", "settings.json"]
     (work / "history.csv").touch()
     claim(work, settings)
     assert (work / "history.csv").exists()

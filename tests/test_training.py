@@ -1,6 +1,7 @@
 """A run is whole or not there, goes on after being killed, and refuses settings and folders that are not its own."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -81,6 +83,7 @@ def test_a_run_holds_the_network_the_history_and_the_record_and_nothing_else(run
     record = json.loads((run / "run.json").read_text())
     assert (record["network"], record["kept"], record["synthetic"]) == ("3d-f2-l2", "best", False)
     assert record["threshold_chosen_on"] == "validation"
+    assert (record["backend"], record["float_type"]) == (keras.backend.backend(), "float32")
     assert not set(record["training"]) & set(record["validation"])
     assert len(pd.read_csv(run / "history.csv")) == record["epochs_trained"]
 
@@ -139,6 +142,94 @@ def test_a_folder_that_is_not_a_run_is_left_alone(tiny_cohort, tmp_path):
     with pytest.raises(DataError, match="mine is a folder, but not a run"):
         train(tiny_cohort, tmp_path / "mine", "3d-f2-l2", PROFILE, 0, progress=quiet)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "do not lose me"
+
+
+@pytest.mark.parametrize("file", ["thesis.txt", ".notes", "epochs/plan.txt"])
+def test_a_folder_of_the_name_to_work_in_is_left_alone_before_any_scan_is_read(
+    tiny_cohort, tmp_path, monkeypatch, file
+):
+    theirs = tmp_path / "mine.partial" / file
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("do not lose me")
+    monkeypatch.setattr(training, "load_samples", lambda *a: 1 / 0)
+    with pytest.raises(DataError, match=r"mine\.partial was not begun by a training \(it has no settings\.json\)"):
+        train(tiny_cohort, tmp_path / "mine", "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert theirs.read_text() == "do not lose me"
+
+
+def test_what_somebody_else_puts_beside_a_training_at_work_stays(tiny_cohort, tmp_path):
+    theirs = [tmp_path / "mine.partial" / name for name in ("notes.txt", ".hidden", "epochs/plan.txt", "epochs/1.h5")]
+
+    def put(line: str) -> None:
+        for file in theirs:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("do not lose me")
+
+    train(tiny_cohort, tmp_path / "mine", "3d-f2-l1", changed(epochs=2), 0, progress=put)
+    kept = {str(path.relative_to(tmp_path / "mine")) for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    assert kept == {*FILES, "notes.txt", ".hidden", "epochs/plan.txt", "epochs/1.h5"}
+
+
+# --- a full disk
+
+
+@pytest.fixture
+def disk(monkeypatch) -> dict[str, int]:
+    """How much is said to be free."""
+    free = {"free": 10**15}
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(**free))
+    return free
+
+
+def test_before_a_training_begins_it_looks_whether_there_is_room(tiny_cohort, tmp_path, monkeypatch, disk):
+    needed: list[int] = []
+    monkeypatch.setattr(training, "load_samples", lambda *a: needed.append(disk["free"]) or 1 / 0)
+    scans, weights = 7 * 16 * 16 * 8 * 5, PROFILE.cost("3d-f2-l2").weights * 4
+    disk["free"] = scans + 10 * weights - 1  # the network, and thrice the weights with two moments each
+    with pytest.raises(
+        DataError, match=r"^.*: the disk, or your share of it, is full; .* MB are free and .* MB are ne"
+    ):
+        train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert not needed
+    assert not list(tmp_path.iterdir())
+    disk["free"] += 1
+    with pytest.raises(ZeroDivisionError):
+        train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=quiet)
+
+
+def test_a_disk_that_becomes_full_at_a_checkpoint_is_said_and_the_training_goes_on(
+    run, tiny_cohort, tmp_path, monkeypatch
+):
+    real = np.savez
+
+    def savez(path, *arrays):
+        if "0003" in Path(path).name:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, *arrays)
+
+    monkeypatch.setattr(np, "savez", savez)
+    with pytest.raises(
+        DataError, match=r"r\.partial/epochs: the disk, or your share of it, is full; .* GB are free and"
+    ):
+        train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert "0003.npz" not in {path.name for path in (tmp_path / "r.partial" / "epochs").iterdir()}
+    monkeypatch.undo()
+    said: list[str] = []
+    train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=said.append)
+    assert said[0].startswith("epoch 3/6")
+    assert_alike(run, tmp_path / "r")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_becomes_full_while_scans_are_kept_is_said(tiny_cohort, tmp_path, monkeypatch, number):
+    def dump(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("joblib.numpy_pickle.dump", dump)
+    with pytest.raises(DataError, match=r"\.femur-cache: the disk, or your share of it, is full"):
+        train(tiny_cohort, tmp_path / "r", "3d-f2-l2", PROFILE, 0, progress=quiet)
+    assert not (tmp_path / "r.partial").exists()
 
 
 # --- what a profile changes

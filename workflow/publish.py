@@ -10,6 +10,7 @@ row for each epoch), ``times.csv`` (time and memory of each training that Snakem
 
 import argparse
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,24 +54,27 @@ def publish(profile: str, out: Path, cohort: str = "", runs: str = "") -> None:
     if undone or not study.tables.is_file():
         what = f"{len(undone)} trainings are not finished, {undone[0]} first" if undone else "its tables are missing"
         raise DataError(f"{study.runs} holds no finished study: {what}.", "Finish it with femur study.")
-    half_written = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(half_written, ignore_errors=True)
-    (half_written / "runs").mkdir(parents=True)
-    write_csv(half_written / "scores.csv", gathered(study.jobs, scores))
-    histories = gathered(study.jobs, lambda job: pd.read_csv(job.folder / "history.csv"))
-    write_csv(half_written / "histories.csv", histories.round(6))
-    times = study.folder / "times"
-    timed = [job for job in study.jobs if (times / f"{job.folder.name}.tsv").is_file()]  # others were finished before
-    if timed:
-        measured = gathered(timed, lambda job: pd.read_csv(times / f"{job.folder.name}.tsv", sep="\t"))
-        write_csv(half_written / "times.csv", measured.drop(columns="h:m:s"))
-    for job in study.jobs:
-        shutil.copyfile(job.folder / "run.json", half_written / "runs" / f"{job.folder.name}.json")
-    for kind, ending in (("tables", "csv"), ("figures", "png")):
-        (half_written / kind).mkdir()
-        for path in (study.folder / "tables").glob(f"*.{ending}"):
-            shutil.copyfile(path, half_written / kind / path.name)
-    half_written.rename(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        half_written = Path(scratch) / out.name
+        (half_written / "runs").mkdir(parents=True)
+        write_csv(half_written / "scores.csv", gathered(study.jobs, scores))
+        histories = gathered(study.jobs, lambda job: pd.read_csv(job.folder / "history.csv"))
+        write_csv(half_written / "histories.csv", histories.round(6))
+        times = study.folder / "times"
+        timed = [
+            job for job in study.jobs if (times / f"{job.folder.name}.tsv").is_file()
+        ]  # others were finished before
+        if timed:
+            measured = gathered(timed, lambda job: pd.read_csv(times / f"{job.folder.name}.tsv", sep="\t"))
+            write_csv(half_written / "times.csv", measured.drop(columns="h:m:s"))
+        for job in study.jobs:
+            shutil.copyfile(job.folder / "run.json", half_written / "runs" / f"{job.folder.name}.json")
+        for kind, ending in (("tables", "csv"), ("figures", "png")):
+            (half_written / kind).mkdir()
+            for path in (study.folder / "tables").glob(f"*.{ending}"):
+                shutil.copyfile(path, half_written / kind / path.name)
+        half_written.rename(out)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,11 @@ if "keras" not in sys.modules:
 else:
     import keras
 
+# A user's own ~/.keras/keras.json may say otherwise, and changes or breaks trainings without a word.
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+keras.config.set_image_data_format("channels_last")
+
 # Where several networks follow one another TensorFlow warns that it traces their functions again.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

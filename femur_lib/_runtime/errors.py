@@ -1,9 +1,11 @@
 """The errors that a user is meant to read. The command line prints them without a traceback."""
 
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 class DataError(ValueError):
@@ -33,12 +35,33 @@ def raise_all(faults: list[DataError]) -> None:
         raise DataError(f"{len(faults)} things are wrong:\n{listed}\n", "Mend each of them.")
 
 
+def asked_for(name: str) -> str:
+    """The name that somebody knows, of a lock or of what is half-written."""
+    name = re.sub(r"^\.(.+)\.lock$", r"\1", name)
+    return re.sub(r"\.partial(-\d+)?$", "", re.sub(r"^\.\d+-", "", name))
+
+
+CURES = {
+    errno.EROFS: "Choose a place that can be written to.",
+    errno.EACCES: "Choose another place, or ask its owner for the right to use this one.",
+    errno.EPERM: "Choose another place, or ask its owner for the right to use this one.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ENOTDIR: "Check the path: a part of it is a file.",
+    errno.EISDIR: "Name a file, not a folder.",
+    errno.EIO: "Check whether the disk or the network works.",
+}
+
+
 def said(error: Exception) -> str:
-    """An error in one sentence; of the system's (a full disk, a folder that may not be written to) with the file."""
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        asked = re.sub(r"\.partial-\d+", "", os.fsdecode(error.filename))  # half-written, it has a name of its own
-        return f"{asked} cannot be read or written: {error.strerror[0].lower()}{error.strerror[1:]}."
-    return str(error)
+    """An error in one sentence; of the system's (a folder that may not be written to), the path and what to do."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    why, do = f"{error.strerror[0].lower()}{error.strerror[1:]}", CURES.get(error.errno or 0, "Check the path.")
+    if not error.filename:
+        return f"Something cannot be read or written: {why}. {do}"
+    path = Path(os.fsdecode(error.filename))
+    path = Path(*(asked_for(part) for part in path.parts))
+    return f"{path} cannot be read or written: {why}. {do}"
 
 
 def warn_once(program: str) -> Callable[..., None]:

@@ -1,9 +1,12 @@
 """Files that appear whole or not at all, and what they hold."""
 
+import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator
@@ -12,21 +15,79 @@ from pathlib import Path
 
 from femur_lib._runtime.errors import DataError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_WORDS = (*map(os.strerror, FULL), "disk is full")  # the last is SQLite's
+
 
 @contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+def room(folder: str | os.PathLike, needed: int = 0) -> Iterator[None]:
+    """See to it that a block has so many bytes to write; if the disk becomes full all the same, say so in words.
+
+    Raises:
+        DataError: the folder, what is free there, and what is needed.
+    """
+    place = nearest_folder(folder)
+
+    def full() -> DataError:
+        at_least = f" and {size_in_words(needed)} are needed" if needed else ""
+        return DataError(
+            f"{folder}: the disk, or your share of it, is full; {size_in_words(shutil.disk_usage(place).free)} are "
+            f"free{at_least}.",
+            "Make room, and start again: what is finished is kept.",
+        )
+
+    if needed and shutil.disk_usage(place).free < needed:
+        raise full()
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # libraries turn the system's error into one of their own
+        if getattr(error, "errno", None) in FULL or any(words in str(error) for words in FULL_WORDS):
+            raise full() from error
+        if needed and shutil.disk_usage(place).free < needed:
+            raise full() from error
+        raise
+
+
+def size_in_words(size: float) -> str:
+    """Bytes as MB or GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def nearest_folder(path: str | os.PathLike) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    path = Path(path).absolute()
+    return next(p for p in (path, *path.parents) if p.exists())
+
+
+def can_write(path: str | os.PathLike) -> bool:
+    """Whether a file or folder can be made or changed: the nearest folder that exists allows it."""
+    return os.access(nearest_folder(path), os.W_OK)
+
+
+HALF_WRITTEN = re.compile(r"\.\d+-.+")  # names of files that take another when they are whole
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike, needed: int = 0) -> Iterator[Path]:
     """A path to write to beside ``path``; it takes that name when the block ends, and vanishes if the block fails.
 
-    The folder is made if it is not there. The ending is kept, for writers that go by it (``.nii.gz``).
+    The folder is made if it is not there. The ending is kept, for writers that go by it (``.nii.gz``). ``needed`` is
+    how many bytes will be written, where that is known.
+
+    Raises:
+        DataError: the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     half_written = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield half_written
-        os.replace(half_written, path)
-    finally:
-        half_written.unlink(missing_ok=True)
+    with room(path.parent, needed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield half_written
+            os.replace(half_written, path)
+        finally:
+            half_written.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -39,14 +100,16 @@ def new_folder(out: str | os.PathLike) -> Iterator[Path]:
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not empty.", "Choose another folder, or remove it yourself.")
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    names = (out.with_name(f"{out.name}.partial-{number}") for number in itertools.count(os.getpid()))
+    partial = next(name for name in names if not name.exists())  # what lies there is not ours
+    partial.mkdir()
     try:
-        yield partial
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
+        with room(out.parent):
+            yield partial
+            if out.exists():
+                out.rmdir()
+            partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -76,7 +139,7 @@ def find_damage(folder: Path, record: str) -> str:
     if not (folder / record).is_file():
         return f"{record} is missing"
     try:
-        recorded = json.loads((folder / record).read_text()).get("files", {}).items()
+        recorded = json.loads((folder / record).read_text("utf-8")).get("files", {}).items()
     except (ValueError, AttributeError):
         return f"{record} is damaged"
     for name, expected in recorded:

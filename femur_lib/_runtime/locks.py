@@ -18,6 +18,7 @@ def exclusive_lock(folder: str | os.PathLike, progress: Callable[[str], None]) -
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    Path(lock.lock_file).touch()  # where that cannot be done, FileLock would take it for another's lock, and wait
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -46,8 +46,8 @@ def set_environment() -> None:
     The backend is TensorFlow where it is installed, else JAX, else PyTorch. TensorFlow's oneDNN kernels are on by
     default only where the CPU has certain instructions. On other x86 machines a 3D training step takes several times as
     long without them (``benchmarks/training_step.py``), so we ask for them; :func:`avoid_onednn_where_it_hangs` takes
-    that back for large 2D networks. JAX would take three quarters of a GPU's memory at once; here it takes what it
-    needs.
+    that back for large 2D networks. Where fewer cores are allotted than the machine has, TensorFlow is told so. JAX
+    would take three quarters of a GPU's memory at once; here it takes what it needs.
     """
     global _onednn_is_the_users
     _onednn_is_the_users = ONEDNN in os.environ
@@ -55,6 +55,8 @@ def set_environment() -> None:
         os.environ["KERAS_BACKEND"] = next((name for name in BACKENDS if importlib.util.find_spec(name)), BACKENDS[0])
     os.environ.setdefault(ONEDNN, "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if joblib.cpu_count() < (os.cpu_count() or 1):  # TensorFlow would start a thread for each core of the machine
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(joblib.cpu_count()))
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
@@ -199,7 +201,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **installed,
         backend(): __import__(backend()).__version__,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {joblib.cpu_count()} cores",
     }
 
 
@@ -214,13 +216,31 @@ def side_by_side(function: Callable, items: Sequence) -> Iterator:
 
 
 def machine_bytes() -> int:
-    """This machine's memory."""
+    """The memory that this process may use: the machine's, or less where a container or a cluster allots less."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):  # Windows
         import psutil
 
-        return int(psutil.virtual_memory().total)
+        physical = int(psutil.virtual_memory().total)
+    return min([physical, *allotted_bytes()])
+
+
+def allotted_bytes(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """The limits of memory of this process's control group and of those above it; none where Linux sets none."""
+    limits = []
+    for line in groups.read_text().splitlines() if groups.is_file() else ():
+        _, controllers, name = line.split(":", 2)
+        if controllers not in ("", "memory"):  # version 2 has one group for all, version 1 one for each
+            continue
+        top, file = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
+        group = top / name.strip("/")
+        for level in (group, *group.parents):
+            if (level / file).is_file() and (text := (level / file).read_text().strip()) != "max":
+                limits.append(int(text))
+            if level == top:
+                break
+    return limits
 
 
 def peak_bytes() -> int | None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from femur_lib._runtime.files import atomic_write, find_damage, write_csv
+from femur_lib._runtime.files import atomic_write, can_write, find_damage, write_csv
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import Cohort, read_cohort
-from femur_lib.config import Profile, home, load_profile, run_name
+from femur_lib.config import Profile, load_profile, own_folder, run_name
 
 if TYPE_CHECKING:  # a study looks here often, and needs neither pictures nor networks for it
     from matplotlib.figure import Figure
@@ -28,6 +28,11 @@ class Workspace:
     cohort: Cohort
     runs: Path
 
+    @property
+    def pages(self) -> Path:
+        """Where a notebook writes what is no run: beside the runs, or, if they can only be read, in the user's own."""
+        return self.runs if can_write(self.runs) else own_folder(f"runs/{self.profile.profile}")
+
 
 def workspace(
     profile: str = "quick", cohort: str | os.PathLike = "", runs: str | os.PathLike = "", progress: Progress = print
@@ -37,11 +42,11 @@ def workspace(
     Args:
         profile: a name such as "quick", or the path of a YAML file.
         cohort: the folder of a cohort; empty takes synthetic hips, which are made on first use.
-        runs: the folder for runs; empty takes ``runs/<profile>`` in the checkout.
+        runs: the folder for runs; empty takes ``runs/<profile>`` (:func:`femur_lib.config.own_folder`).
         progress: called with one line for each hip that is made.
     """
     settings = load_profile(profile)
-    runs = Path(runs) if runs else home() / "runs" / settings.profile
+    runs = Path(runs) if runs else own_folder(f"runs/{settings.profile}")
     folder = Path(cohort) if cohort else runs / "cohort"
     if not cohort:
         from femur_lib.phantom.cohort import make_once

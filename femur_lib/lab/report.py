@@ -15,6 +15,8 @@ from femur_lib.paper.figures import figure_3, figure_7
 from femur_lib.plotting import data_uri, png
 from femur_lib.runs import ASIDE, read_record
 
+HEADING = b"<h1>Femur segmentation: report</h1>"
+
 
 def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
     """Write the report of every run below a folder.
@@ -26,9 +28,11 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
         The page's path.
 
     Raises:
-        DataError: there is no finished run.
+        DataError: there is no finished run, or ``out`` is something else than an older report.
     """
-    folder = Path(folder)
+    folder, out = Path(folder), Path(out)
+    if out.exists() and (out.is_dir() or HEADING not in out.read_bytes()):
+        raise DataError(f"{out} exists, and is no report of ours.", "Choose another name.")
     histories, scores, runs, synthetic = {}, {}, [], False
     for path in find_runs(folder):
         record = read_record(path)

@@ -88,7 +88,7 @@ def load_exported(folder: Path) -> Segmenter:
         raise DataError(
             f"{folder} holds no recipe.json; a folder made by femur export was expected.", "Check the folder."
         )
-    recipe = json.loads(recipe_file.read_text())
+    recipe = json.loads(recipe_file.read_text("utf-8"))
     network = folder / NETWORKS[recipe["format"]]
     if not network.exists() or content_hash(network) != recipe["network_sha256"]:
         what = "is not the network that was exported" if network.exists() else "does not exist"

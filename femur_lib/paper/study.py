@@ -20,13 +20,15 @@ from pathlib import Path
 from statistics import median
 from typing import IO
 
+import joblib
+
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import find_damage
+from femur_lib._runtime.files import can_write, find_damage
 from femur_lib._runtime.machine import machine_bytes
 from femur_lib._runtime.words import duration
 from femur_lib.architecture import parse_network
 from femur_lib.cohort import read_cohort
-from femur_lib.config import Profile, home, load_profile, run_name
+from femur_lib.config import Profile, home, load_profile, own_folder, run_name
 from femur_lib.evaluation import SEAL
 from femur_lib.runs import ASIDE, claim, compare, partial_folder
 
@@ -77,7 +79,7 @@ def plan(
     Args:
         profile: a name, or the path of a YAML file.
         cohort: a cohort's folder; empty stands for synthetic hips, made beside the runs.
-        runs: the folder that runs go to; empty is ``runs/<profile>`` in the checkout.
+        runs: the folder that runs go to; empty is ``runs/<profile>`` (:func:`femur_lib.config.own_folder`).
         look: whether to find out what is finished, which reads the runs' files.
 
     Raises:
@@ -97,7 +99,7 @@ def plan(
         except ValueError as error:
             raise DataError(f"The profile {profile} cannot train {network}: {error}.", "Change its grid.") from None
     name = str(Path(profile).resolve() if Path(profile).suffix in (".yaml", ".yml") else profile)
-    folder = Path(runs).resolve() if runs else home() / "runs" / settings.profile
+    folder = Path(runs).resolve() if runs else own_folder(f"runs/{settings.profile}")
     jobs = tuple(look_at(settings, folder, network, fold, look) for fold in range(folds) for network in networks)
     return Plan(name, settings, str(Path(cohort).resolve()) if cohort else "", folder, networks, folds, jobs)
 
@@ -109,7 +111,7 @@ def look_at(profile: Profile, runs: Path, network: str, fold: int, look: bool = 
     if look and folder.exists():
         state = "damaged" if find_damage(folder, "run.json") else "stopped" if find_damage(folder, SEAL) else "finished"
         if state == "finished":
-            trained, scored = (json.loads((folder / name).read_text()) for name in ("run.json", SEAL))
+            trained, scored = (json.loads((folder / name).read_text("utf-8")) for name in ("run.json", SEAL))
             wanted = {"network": network, "fold": fold, "profile": profile.model_dump(mode="json")}
             compare(folder, trained, wanted)
             seconds = trained["seconds_training"] + scored["seconds"]
@@ -227,8 +229,10 @@ def run_study(
             )
         if any((study.folder / ".snakemake" / "locks").glob("*")):  # left by a Snakemake that was killed: we have ours
             subprocess.run([*command, "--unlock"], capture_output=True, check=False)
-        if run_in_foreground(command, {**os.environ, **environment}, lock):
-            raise DataError(failures(study), "Correct the cause, and start again: it goes on where it was.")
+        environment = surroundings(study.folder) | environment
+        if run_in_foreground(command, environment, lock):
+            said = failures(study, lambda: last_words(command, environment))
+            raise DataError(said, "Correct the cause, and start again: it goes on where it was.")
     return study.tables
 
 
@@ -236,7 +240,7 @@ def share_out(cores: int, gpus: int | None, threads: int, more: Iterable[str]) -
     """What Snakemake is told of cores, memory and GPUs; and the environment, which says which GPUs those are."""
     if any(option.startswith(ON_A_CLUSTER) for option in more):  # there a scheduler hands out GPUs
         return [*more, "--config", f"gpus={'none' if gpus == 0 else 'scheduler'}", f"threads={threads or 8}"], {}
-    cores, ids = cores or os.cpu_count() or 1, gpus_here()
+    cores, ids = cores or joblib.cpu_count(), gpus_here()
     ids = ids if gpus is None else (ids or [str(n) for n in range(gpus)])[:gpus]
     limits = ["--cores", str(cores), "--resources", f"mem_mb={machine_bytes() // 10**6}", f"gpu={len(ids)}"]
     threads = threads or max(1, cores // max(1, len(ids)))
@@ -295,15 +299,36 @@ def run_in_foreground(command: Sequence[str], environment: Mapping[str, str], lo
             signal.signal(number, handler)
 
 
-def failures(study: Plan) -> str:
-    """Which executed notebooks ended with which error, and where Snakemake's log is."""
+def surroundings(folder: Path) -> dict[str, str]:
+    """The environment for Snakemake and its notebooks: this Python's kernel, and a home where files can be written."""
+    found, kernels = dict(os.environ), str(Path(sys.prefix) / "share" / "jupyter")
+    found["JUPYTER_PATH"] = os.pathsep.join(filter(None, (kernels, found.get("JUPYTER_PATH"))))
+    if not can_write(Path.home()):
+        found.setdefault("XDG_CONFIG_HOME", str(Path.home() / ".config"))  # settings are still those of the user
+        found["HOME"] = str(folder / "home")
+        (folder / "home").mkdir(exist_ok=True)
+    return found
+
+
+def last_words(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Why Snakemake does not start: the last line that it says when it is asked to plan alone; "" if it does start."""
+    planned = [*command[:3], "--dry-run", *command[3:]]
+    ended = subprocess.run(planned, env=environment, capture_output=True, text=True, errors="replace")
+    lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
+    return lines[-1].removeprefix("snakemake: error: ").removesuffix(".") if ended.returncode and lines else ""
+
+
+def failures(study: Plan, last_words: Callable[[], str] = str) -> str:
+    """Which executed notebooks ended with which error, and where Snakemake's log is; else what Snakemake said last."""
     found: dict[str, list[str]] = {}
     for path in sorted((study.folder / "notebooks").glob("*.ipynb")):
         with suppress(ValueError):  # one that was only begun
-            outputs = (o for cell in json.loads(path.read_text())["cells"] for o in cell.get("outputs", []))
+            outputs = (o for cell in json.loads(path.read_text("utf-8"))["cells"] for o in cell.get("outputs", []))
             for error in (o for o in outputs if o["output_type"] == "error"):
                 said = f"{error['ename']}: {' '.join(error['evalue'].split())}"
                 found.setdefault(said.removesuffix("."), []).append(path.name)
     failed = "; ".join(f"{', '.join(names)} ended with {said}" for said, names in found.items())
+    if not failed and (said := last_words()):
+        return f"Snakemake did not start: {said}."
     log = max((study.folder / ".snakemake" / "log").glob("*.log"), default="what it wrote above")
     return f"{study.folder / 'notebooks'}: {failed or 'Snakemake failed'}. Snakemake's log is {log}."

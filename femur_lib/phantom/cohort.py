@@ -79,6 +79,8 @@ def make_cohort(
         "difficulty": {"name": difficulty, **asdict(DIFFICULTIES[difficulty])},
         "version": femur_lib.__version__,
     }
+    if _is_made(out, recipe):  # asked before the lock, too: it may lie where nothing can be written
+        return read_cohort(out)
     # Two processes may want the same cohort, say a notebook and a terminal: the second waits, and finds it made.
     with exclusive_lock(out, progress):
         if not _is_made(out, recipe):
@@ -99,7 +101,7 @@ def _is_made(out: Path, recipe: dict) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        made = json.loads((out / "dataset_description.json").read_text()).get("Recipe")
+        made = json.loads((out / "dataset_description.json").read_text("utf-8")).get("Recipe")
     except (OSError, ValueError):
         made = None
     if made != recipe:
@@ -114,7 +116,7 @@ def _is_made(out: Path, recipe: dict) -> bool:
 def _make(out: Path, recipe: dict, people: list[Person], workers: int, progress: Callable[[str], None]) -> None:
     partial = out.with_name(f"{out.name}.partial")
     note = partial / "recipe.json"
-    if partial.exists() and (not note.is_file() or json.loads(note.read_text()) != recipe):
+    if partial.exists() and (not note.is_file() or json.loads(note.read_text("utf-8")) != recipe):
         raise DataError(
             f"{partial} is an unfinished cohort of another recipe; one of {recipe['subjects']} subjects, "
             f"{recipe['size']}, seed {recipe['seed']}, or none was expected.",
@@ -162,7 +164,7 @@ def _finish(root: Path, people: list[Person], recipe: dict) -> None:
         rows.append(row | {"sex": "F", "age": round(p.age), "fracture_site": p.fracture_site})
     source = f"femur phantom, {recipe['size']}, seed {recipe['seed']}, {recipe['difficulty']['name']}"
     write_tables(root, rows, "Synthetic hips", source, License="CC0-1.0", Synthetic=True, Recipe=recipe)
-    table = pd.DataFrame([json.loads(_row_path(root, p).read_text()) for p in people])
+    table = pd.DataFrame([json.loads(_row_path(root, p).read_text("utf-8")) for p in people])
     names = pd.DataFrame({"index": list(LABELS), "name": list(LABELS.values())})
     for file, content in (("truth", table), ("dseg", names)):
         content.to_csv(root / "derivatives" / "truth" / f"{file}.tsv", sep="\t", index=False)

@@ -29,6 +29,15 @@ def test_every_run_has_its_section_and_damaged_ones_have_none(runs, tmp_path):
     assert "0.850 ± 0.071" in page
 
 
+def test_an_older_report_is_replaced_and_nothing_else(runs, tmp_path):
+    for _ in range(2):
+        page = write_report(runs, tmp_path / "report.html")
+    page.write_text("<h1>My thesis</h1>")
+    with pytest.raises(DataError, match=r"report\.html exists, and is no report of ours"):
+        write_report(runs, page)
+    assert page.read_text() == "<h1>My thesis</h1>"
+
+
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_scans_are_called_so(runs, tmp_path, synthetic):
     for file in runs.rglob("run.json"):

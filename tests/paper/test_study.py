@@ -227,6 +227,7 @@ SLURM = ["--executor", "slurm"]
     ("here", "given", "expected", "visible"),
     [
         ("", (8, None, 0, []), "--cores 8 --resources mem_mb=900 gpu=0 --config gpus=none threads=8", None),
+        ("", (0, None, 0, []), "--cores 3 --resources mem_mb=900 gpu=0 --config gpus=none threads=3", None),  # allotted
         ("", (4, None, 2, []), "--cores 4 --resources mem_mb=900 gpu=0 --config gpus=none threads=2", None),
         ("2,3", (8, None, 0, []), "--cores 8 --resources mem_mb=900 gpu=2 --config gpus=locks threads=4", "2,3"),
         ("2,3", (8, 1, 0, []), "--cores 8 --resources mem_mb=900 gpu=1 --config gpus=locks threads=8", "2"),
@@ -238,6 +239,7 @@ SLURM = ["--executor", "slurm"]
 )
 def test_cores_and_gpus_are_shared_out_here_and_left_to_a_cluster_there(monkeypatch, here, given, expected, visible):
     monkeypatch.setattr(study_module, "machine_bytes", lambda: 9 * 10**8)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", here)
     options, environment = share_out(*given)
     assert options == expected.split()
@@ -254,6 +256,22 @@ def test_snakemake_understands_the_workflow_and_a_lock_left_behind_does_not_stop
     counted = {line.split()[0]: line.split()[1] for line in (out + err).splitlines() if len(line.split()) == 2}
     assert (counted["train"], counted["tables"]) == ("3", "1")
     assert "cannot be locked" not in out + err
+
+
+def test_an_option_or_an_executor_that_snakemake_does_not_know_is_said_in_the_message(copied, tiny_cohort):
+    profile, runs = copied
+    with pytest.raises(DataError, match=r"Snakemake did not start: .*--executor.*invalid choice: 'nope'"):
+        run_study(profile, tiny_cohort.root, runs, more=["--executor", "nope"])
+
+
+def test_a_home_that_cannot_be_written_to_is_replaced_and_the_kernel_is_this_pythons(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", "theirs")
+    assert study_module.surroundings(tmp_path)["HOME"] == os.environ["HOME"]
+    monkeypatch.setattr(study_module, "can_write", lambda path: False)
+    found = study_module.surroundings(tmp_path)
+    assert (found["HOME"], found["XDG_CONFIG_HOME"]) == (str(tmp_path / "home"), str(Path.home() / ".config"))
+    assert Path(found["HOME"]).is_dir()
+    assert found["JUPYTER_PATH"] == os.pathsep.join([str(Path(sys.prefix) / "share" / "jupyter"), "theirs"])
 
 
 WORKS = """

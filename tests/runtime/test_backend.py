@@ -1,6 +1,7 @@
 """Keras is imported in one place, where its backend's start-up messages do not reach the reader."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -28,6 +29,23 @@ def test_errors_after_the_import_are_still_shown():
 
 def test_a_backend_that_is_not_installed_is_said():
     assert "no-such-backend" in in_fresh_process("import femur_lib.unet", KERAS_BACKEND="no-such-backend").stderr
+
+
+def test_a_users_settings_of_keras_change_nothing(tmp_path):
+    """keras.json may ask for anything; half of a training's numbers would be of another kind, or it would not start."""
+    theirs = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first", "backend": "theano"}
+    (tmp_path / "keras.json").write_text(json.dumps(theirs))
+    code = """if True:
+        from femur_lib._runtime.backend import keras
+        from femur_lib.architecture import Architecture
+        from femur_lib.unet import unet
+        model = unet(Architecture(2, 2, 1))
+        print(keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format(), keras.backend.backend())
+        print({v.dtype for v in model.variables}, model.output_shape)
+    """
+    found = [in_fresh_process(code, KERAS_HOME=str(home)).stdout for home in (tmp_path, tmp_path / "none")]
+    assert found[0] == found[1]
+    assert found[0].startswith("float32 1e-07 channels_last ")
 
 
 @pytest.mark.parametrize("module", ["_runtime.machine", "config", "evaluation", "runs", "cli", "plotting"])

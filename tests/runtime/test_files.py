@@ -1,13 +1,16 @@
 """What is written appears whole or not at all, and later changes to it are noticed."""
 
+import errno
 import gzip
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import atomic_write, checksums, find_damage, unpacked_hash, write_json
+from femur_lib._runtime.files import atomic_write, checksums, find_damage, room, unpacked_hash, write_json
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
@@ -31,6 +34,32 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         write_half(tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_with_the_place_and_what_is_free(tmp_path, monkeypatch, number):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_500_000))
+
+    def write() -> None:
+        with atomic_write(tmp_path / "new" / "a.txt") as half_written:
+            half_written.write_text("half")
+            raise OSError(number, os.strerror(number))  # as a library raises it: without the file's name
+
+    with pytest.raises(DataError) as raised:
+        write()
+    assert str(raised.value) == (
+        f"{tmp_path / 'new'}: the disk, or your share of it, is full; 1.5 MB are free. "
+        "Make room, and start again: what is finished is kept."
+    )
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_what_will_not_fit_is_refused_before_it_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_500_000))
+    with pytest.raises(DataError, match=r"1\.5 MB are free and 2\.0 GB are needed\."):
+        room(tmp_path / "new", 2 * 10**9).__enter__()
+    with room(tmp_path / "new", 10**6):
+        pass
 
 
 @pytest.fixture

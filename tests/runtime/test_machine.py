@@ -197,3 +197,35 @@ def test_a_network_too_large_for_the_machine_is_warned_of():
 
 def test_the_memory_of_the_machine_is_more_than_this_process_has_held():
     assert 2**20 < machine.peak_bytes() < machine.machine_bytes()
+
+
+# --- what is allotted
+
+
+def test_the_memory_is_what_a_container_or_a_cluster_allots(tmp_path, monkeypatch):
+    def group(path: str, file: str, limit: str) -> None:
+        (tmp_path / path).mkdir(parents=True, exist_ok=True)
+        (tmp_path / path / file).write_text(f"{limit}\n")
+
+    group("job/step", "memory.max", "max")
+    group("job", "memory.max", "4000000000")
+    group("", "memory.max", "8000000000")
+    (tmp_path / "of").write_text("0::/job/step\n")
+    assert machine.allotted_bytes(tmp_path / "of", tmp_path) == [4 * 10**9, 8 * 10**9]
+    group("memory/slurm", "memory.limit_in_bytes", "2000000000")  # the older kind
+    (tmp_path / "of").write_text("9:name=systemd:/x\n5:cpu,cpuacct:/slurm\n3:memory:/slurm\n")
+    assert machine.allotted_bytes(tmp_path / "of", tmp_path) == [2 * 10**9]
+    assert machine.allotted_bytes(tmp_path / "none", tmp_path) == []
+    monkeypatch.setattr(machine, "allotted_bytes", lambda: [2 * 10**6, 10**6])
+    assert machine.machine_bytes() == 10**6
+
+
+def test_tensorflow_is_told_of_the_cores_that_are_allotted(monkeypatch):
+    monkeypatch.setattr(machine, "_onednn_is_the_users", False)  # these two are put back afterwards
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "")
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    for cores, told in ((64, "2"), (2, None)):
+        monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        machine.set_environment()
+        assert os.environ.get("TF_NUM_INTRAOP_THREADS") == told
