@@ -38,6 +38,8 @@ def said(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         asked = re.sub(r"\.partial-\d+", "", os.fsdecode(error.filename))  # half-written, it has a name of its own
         return f"{asked} cannot be read or written: {error.strerror[0].lower()}{error.strerror[1:]}."
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory ({' '.join(str(error).split()) or 'the system gave none'})."
     return str(error)
 
 

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import atomic_write, foreign_format, read_unpacked
@@ -101,7 +102,16 @@ def _parsed(path: Path, raw: bytes) -> nib.Nifti1Pair:
         raise DataError(f"{path} is not a NIfTI file; one (.nii or .nii.gz) was expected.", "Convert the scan again.")
     try:
         return kind.from_bytes(raw)
-    except (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        ImageFileError,
+        HeaderDataError,
+        WrapStructError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:
         raise DataError(
             f"{path} has a header that cannot be read ({_one_line(error)}).", "Copy the file again."
         ) from None
@@ -283,9 +293,10 @@ def read_labels(path: str | os.PathLike, axes: str = "") -> Volume:
     image = _open(path)
     array = _numbers(path, image)
     rounded = np.rint(array)
-    if not np.isfinite(array).all() or np.abs(rounded - array).max() > WHOLE:
+    largest = float(np.abs(array).max())  # NaN where a value is
+    if not largest < 2**31 or np.abs(rounded - array).max() > WHOLE:
         raise DataError(
-            f"{path} has values that are not whole numbers; labels were expected.",
+            f"{path} has values that are not whole numbers of up to nine digits; labels were expected.",
             "Give a label image, not probabilities.",
         )
     kind = np.uint8 if rounded.min() >= 0 and rounded.max() <= 255 else np.int32
@@ -302,8 +313,8 @@ def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool
         axes: as of :func:`read_volume`.
 
     Raises:
-        DataError: as :func:`read_labels`; or there is no voxel of ``label``; or there are values other than 0 and
-            ``label``.
+        DataError: as :func:`read_labels`; or there is no voxel of ``label``, or no other; or there are values other
+            than 0 and ``label``.
     """
     labels = read_labels(path, axes)
     values = np.unique(labels.array)
@@ -312,6 +323,11 @@ def read_mask(path: str | os.PathLike, label: int = 1, ignore_other_labels: bool
         raise DataError(
             f"{path} has {found}; voxels with the value {label} were expected.",
             "Name the right label, or leave this scan out.",
+        )
+    if len(values) == 1:
+        raise DataError(
+            f"{path} has the value {label} in every voxel; background was expected around the femur.",
+            "Check the export.",
         )
     others = [int(v) for v in values if v not in (0, label)]
     if others and not ignore_other_labels:
