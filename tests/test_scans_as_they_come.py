@@ -103,7 +103,7 @@ def test_check_lists_every_fault(cohort_copy, capsys):
     mask_path(cohort_copy, "sub-01R").write_bytes(raw)
     image = image_path(cohort_copy, "sub-02R")
     image.write_bytes(image.read_bytes() + b"more")
-    write_nifti(mask_path(cohort_copy, "sub-03L"), np.ones((4, 4, 4), np.uint8))
+    write_nifti(mask_path(cohort_copy, "sub-03L"), np.eye(4, dtype=np.uint8)[:, :, None].repeat(4, 2))
     assert main(["check", str(cohort_copy)]) == 1
     said = capsys.readouterr().err
     assert re.search(r"3 things are wrong", said)
