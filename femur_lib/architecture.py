@@ -15,8 +15,8 @@ from femur_lib._runtime.errors import DataError
 
 CHANNELS_2D = 3  # three consecutive slices; the mask is that of the middle one (Methods)
 NAME = re.compile(
-    r"(?P<dimensions>[23])d(?P<unpadded>-unpadded)?-f(?P<features>\d+)-l(?P<levels>\d+)"
-    r"(-d(?P<rates>\d+(\.\d+)*))?(-a(?P<in_plane>\d+))?(-(?P<norm>bn|gn))?(-s(?P<seed>\d+))?"
+    r"(?P<dimensions>[23])d(?P<unpadded>-unpadded)?-f(?P<features>\d{1,4})-l(?P<levels>\d{1,2})"
+    r"(-d(?P<rates>\d{1,3}(\.\d{1,3})*))?(-a(?P<in_plane>\d{1,2}))?(-(?P<norm>bn|gn))?(-s(?P<seed>\d{1,9}))?"
 )
 NORMALISATIONS = {None: None, "bn": "batch", "gn": "group"}
 _DILATED = [f"-d{rates}" for rates in ("1.2", "1.4", "1.8", "1.2.4", "1.2.4.8")]

@@ -47,6 +47,15 @@ scans and masks                            in two folders, images and masks, or 
 Every format that is read will do in place of .nii.gz. A scan of both hips is cut in two."""
 
 
+def _axes(text: str) -> str:
+    if text and sorted("RLAPSI".find(letter) // 2 for letter in text) != [0, 1, 2]:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} does not name three axes; one of R and L, one of A and P, and one "
+            "of S and I were expected, such as LIP"
+        )
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser; what it parses has ``verb``, such as "train" or "import pelvis", and that verb's arguments."""
     plain = argparse.RawDescriptionHelpFormatter
@@ -84,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("out", type=Path, help="a new folder")
     p.add_argument("--label", type=_label, default=1, help=LABEL)
     p.add_argument("--ignore-other-labels", action="store_true", help="other values are background")
-    p.add_argument("--axes", default="", help=AXES)
+    p.add_argument("--axes", type=_axes, default="", help=AXES)
     p.add_argument("--participants", type=Path, help="a table participant_id, patient, side, group (tab-separated); needed where a patient has two hips")  # fmt: skip
 
     p = verb(
@@ -104,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATTERN",
         help="files below SOURCE to pass over, such as 'derivatives/auto/*'",
     )
-    p.add_argument("--axes", default="", help=AXES)
+    p.add_argument("--axes", type=_axes, default="", help=AXES)
     p.add_argument(
         "--participants",
         type=Path,
@@ -138,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--profile", default="quick", help="sizes and recipe: a name in profiles/, or a YAML file")
     who = p.add_mutually_exclusive_group()
-    who.add_argument("--fold", type=int, default=0, help="which fold to hold out, from 0")
+    who.add_argument("--fold", type=int, help="which fold to hold out, from 0; default: 0")
     who.add_argument("--all-subjects", action="store_true", help="hold nobody out")
     p.add_argument("--epochs", type=int, help="instead of the profile's")
 
@@ -193,7 +202,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the prediction for the mirrored scan; default: as the run's profile says")  # fmt: skip
     p.add_argument("--patches", choices=["nine", "one"], help="of unpadded networks: the paper's nine patches, or one pass; default: as the run's profile says")  # fmt: skip
     p.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the arithmetic")  # fmt: skip
-    p.add_argument("--axes", default="", help=AXES)
+    p.add_argument("--axes", type=_axes, default="", help=AXES)
     p.add_argument("--series", default="", metavar="NUMBER", help=SERIES)
     p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
 
@@ -218,7 +227,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--truth", type=Path, required=True, help="a cohort, or a folder of masks named as the predictions")
     p.add_argument("--predictions", type=Path, required=True, help="the --out of femur predict, or masks named as nnU-Net names them (hip07.nii.gz)")  # fmt: skip
     p.add_argument("--label", type=int, default=1, help="the value that means femur in all of them")
-    p.add_argument("--axes", default="", help=AXES)
+    p.add_argument("--axes", type=_axes, default="", help=AXES)
     p.add_argument("--out", type=Path, required=True, help="a CSV file; means go beside it, into one that ends in _summary.csv")  # fmt: skip
     p.add_argument("--overwrite", action="store_true")
 
@@ -250,6 +259,8 @@ def _phantom(a) -> None:
 
     if a.subjects < 1:
         raise DataError(f"--subjects is {a.subjects}; at least 1 was expected.", "Ask for more.")
+    if a.seed < 0:
+        raise DataError(f"--seed is {a.seed}; 0 or more was expected.", "Correct it.")
     if a.workers < 0:
         raise DataError(f"--workers is {a.workers}; 0 or more was expected.", "Leave it out to use every core.")
     make_cohort(a.out, a.subjects, a.size, a.seed, a.difficulty, a.workers, _say)
@@ -317,7 +328,7 @@ def _train(a) -> None:
     prepare_backend(profile, a.network)
     from femur_lib.training import train
 
-    _say(f"run: {train(cohort, a.folder, a.network, profile, None if a.all_subjects else a.fold, a.epochs, _say)}")
+    _say(f"run: {train(cohort, a.folder, a.network, profile, None if a.all_subjects else a.fold or 0, a.epochs, _say)}")
 
 
 def _search(a) -> None:
@@ -387,6 +398,9 @@ def _evaluate(a) -> None:
 def _study(a) -> None:
     from femur_lib.paper.study import describe, plan, run_study
 
+    for name in ("cores", "gpus", "threads"):
+        if (getattr(a, name) or 0) < 0:
+            raise DataError(f"--{name} is {getattr(a, name)}; 0 or more was expected.", "Correct it.")
     if a.dry_run:
         _say(describe(plan(a.profile, a.cohort, a.runs)))
     else:
@@ -463,7 +477,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = warn_once("femur")
             VERBS[a.verb](a)
-    except (DataError, TrainingFailed, OSError) as error:
+    except (DataError, TrainingFailed, OSError, MemoryError) as error:
         print(f"femur: {said(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -28,7 +28,7 @@ from sklearn.model_selection import StratifiedKFold
 
 import femur_lib
 from femur_lib._runtime.errors import DataError, raise_all
-from femur_lib._runtime.files import new_folder
+from femur_lib._runtime.files import new_folder, read_json
 from femur_lib.volumes import (
     Volume,
     faces_touched,
@@ -79,7 +79,7 @@ class Cohort:
     def description(self) -> dict:
         """What its dataset_description.json says."""
         about = self.root / "dataset_description.json"
-        return json.loads(about.read_text("utf-8")) if about.is_file() else {}
+        return read_json(about, "Correct the file, or remove it.") if about.is_file() else {}
 
     @property
     def source(self) -> str:
@@ -304,8 +304,6 @@ def check_cohort(
 def doubts(mask: Volume) -> list[str]:
     """What makes one doubt that a mask is a femur's, in words that follow the file's name."""
     share, faces = float(mask.array.mean()), faces_touched(mask)
-    if share == 1:
-        return ["fills the whole scan; a femur was expected"]
     if len(faces) == 6 or share > 0.5:
         return [f"fills {share:.0%} of the scan and touches {len(faces)} of its 6 borders; it may be inverted"]
     return []

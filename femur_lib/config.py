@@ -35,7 +35,12 @@ from pydantic import (
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import can_write
-from femur_lib._runtime.machine import avoid_onednn_where_it_hangs, choose_precision
+from femur_lib._runtime.machine import (
+    avoid_onednn_where_it_hangs,
+    choose_precision,
+    machine_bytes,
+    refuse_hopeless,
+)
 from femur_lib.architecture import (
     PAPER_NETWORKS,
     Architecture,
@@ -105,7 +110,7 @@ class Profile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    profile: str
+    profile: str = Field(pattern=r"^\w[\w .+-]*$", description="its name, after which the folder of its runs is called")
     subjects: int = Field(86, ge=4, description="how many synthetic hips to make where no cohort is given")
     grid_2d: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         (512, 512, 48), description="rows, columns and slices that 2D networks are trained on"
@@ -122,15 +127,20 @@ class Profile(BaseModel):
     epochs: int = Field(200, ge=1, description="at most this many")
     first_epochs: int = Field(30, ge=0, description="epochs before early stopping may act")
     patience: int = Field(10, ge=1, description="epochs without improvement after which it acts")
-    min_delta: float = Field(1e-4, ge=0, description="an improvement of validation accuracy is larger than this")
-    learning_rate: float = Field(5e-5, gt=0)
+    min_delta: float = Field(
+        1e-4, ge=0, allow_inf_nan=False, description="an improvement of validation accuracy is larger than this"
+    )
+    learning_rate: float = Field(5e-5, gt=0, allow_inf_nan=False)
     batch_size_2d: int = Field(1, ge=1)
     batch_size_3d: int = Field(1, ge=1)
     passes_3d: int = Field(1, ge=1, description="how often an epoch of a 3D network sees each scan")
     folds: int = Field(4, ge=2)
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     training_seed: int | None = Field(
-        None, description="of weights, order and augmentation, to repeat a training on the same folds; None: seed"
+        None,
+        ge=0,
+        lt=2**32,
+        description="of weights, order and augmentation, to repeat a training on the same folds; None: seed",
     )
     flip_predictions: bool = Field(False, description="average each prediction with that of the mirrored scan")
     patches: Literal["nine", "one"] = Field(
@@ -163,6 +173,13 @@ class Profile(BaseModel):
     def _networks_of_the_paper(cls, given: Any) -> Any:
         names = [given] if isinstance(given, str) else given
         return [n for name in names for n in (PAPER_NETWORKS if name == "paper" else (name,))]
+
+    @field_validator("networks", "study")
+    @classmethod
+    def _names_of_networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for name in given:
+            parse_network(name)
+        return given
 
     @field_validator("recipe", mode="before")
     @classmethod
@@ -242,9 +259,16 @@ def resolve(profile: Profile, network: str, precision: str = "") -> Settings:
         precision: instead of the profile's: a training goes on in the precision in which it began.
 
     Raises:
-        DataError: the name is not a network's.
+        DataError: the name is not a network's, or the network cannot be built at the profile's size or on this machine.
     """
     architecture = profile.architecture(network)
+    try:
+        least = profile.cost(network).inference_bytes()
+    except ValueError as error:
+        raise DataError(
+            f"The profile {profile.profile} cannot train {network}: {error}.", "Take fewer levels, or a larger grid."
+        ) from None
+    refuse_hopeless(network, least, machine_bytes())
     flat = architecture.dimensions == 2
     seeds = (seed_of(network), profile.training_seed, profile.seed)
     return Settings(
@@ -316,10 +340,10 @@ def load_profile(name: str | os.PathLike) -> Profile:
             f"There is no profile {name}; {known} or the path of a .yaml file was expected.", "Check the name."
         )
     try:
-        return Profile(**yaml.safe_load(path.read_text("utf-8")))
+        return Profile(**yaml.safe_load(path.read_bytes()))
     except (ValidationError, yaml.YAMLError, TypeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
-        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else str(error)
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else " ".join(str(error).split())
         raise DataError(
             f"{path} is not a profile: {wrong}. The settings of femur_lib.config.Profile were expected.",
             "Correct the file.",

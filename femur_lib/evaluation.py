@@ -43,7 +43,7 @@ from femur_lib.metrics.curves import (
 )
 from femur_lib.metrics.overlap import overlap
 from femur_lib.metrics.surface_distance import distances
-from femur_lib.runs import Run, kept_epoch, read_record
+from femur_lib.runs import Run, kept_epoch, read_history, read_record
 from femur_lib.volumes import (
     Volume,
     by_name,
@@ -406,7 +406,7 @@ def choices(runs: Sequence[str | os.PathLike]) -> pd.DataFrame:
     epochs = [kept_epoch(folder) for folder in folders]
     rows = []
     for i, (folder, fold) in enumerate(zip(folders, fold_numbers, strict=True)):
-        dice, histograms = pd.read_csv(folder / "history.csv").val_dice, list(curves[i].values())
+        dice, histograms = read_history(folder, "val_dice").val_dice, list(curves[i].values())
         others = min(int(np.median(epochs[:i] + epochs[i + 1 :])), len(dice) - 1)
         own, youden = mean_curve_threshold(histograms), sum(histograms, ProbabilityHistogram()).youden_threshold()
         rows.append(

@@ -6,20 +6,20 @@ takes its name when it is finished. Reading records needs no Keras; only :func:`
 """
 
 import hashlib
-import json
 import os
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import HALF_WRITTEN, find_damage, unpacked_hash, write_json
+from femur_lib._runtime.files import HALF_WRITTEN, find_damage, read_csv, read_json, unpacked_hash, write_json
+from femur_lib._runtime.machine import PRECISIONS
 from femur_lib.cohort import Cohort
 from femur_lib.config import Profile, prepare_backend, resolve
 from femur_lib.inference import Segmenter
@@ -27,15 +27,39 @@ from femur_lib.inference import Segmenter
 if TYPE_CHECKING:
     import keras
 
+Count = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 ASIDE = "damaged"  # the folder, among a study's, that keeps damaged runs
 KEPT = {"best epoch": "best", "last epoch": "last", "average at the last epoch": "average"}  # as older runs said it
+
+
+class Record(BaseModel):
+    """What the record (run.json) of a finished run says at least; :func:`read_record` keeps whatever else is in it."""
+
+    network: str
+    fold: Count | None
+    profile: Profile
+    training: list[str]
+    validation: list[str]
+    threshold: Annotated[Number, Field(le=1)]
+    threshold_chosen_on: str
+    grid_spacing_mm: Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=3, max_length=3)]
+    kept: Literal["best", "last", "average"]
+    synthetic: bool
+    source: str = ""
+    epochs_trained: Count
+    seconds_training: Number
+    peak_memory_gib: Number | None
+    parameters: Count
+    versions: dict[str, str]
+    finished: str
 
 
 def read_record(folder: str | os.PathLike) -> dict:
     """The record (run.json) of a finished run, in today's words if it is older.
 
     Raises:
-        DataError: the folder is not a finished run.
+        DataError: the folder is not a finished run, or its record does not say what a :class:`Record` says.
     """
     folder = Path(folder)
     if not (folder / "run.json").is_file() or not (folder / "model.keras").is_file():
@@ -47,10 +71,31 @@ def read_record(folder: str | os.PathLike) -> dict:
         raise DataError(
             f"{folder} holds no run.json and model.keras; the folder of a finished run was expected.", "Train first."
         )
+    file = folder / "run.json"
+    record = in_todays_words(read_json(file, MEND))
     try:
-        return in_todays_words(json.loads((folder / "run.json").read_text("utf-8")))
-    except ValueError:
-        raise DataError(f"{folder / 'run.json'} is damaged.", "Move the run away, and train again.") from None
+        found = Record(**record)
+        found.profile.architecture(found.network)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = "is not there" if first["type"] == "missing" else first["msg"][0].lower() + first["msg"][1:]
+        raise DataError(f"{file} is not the record of a finished run: {where}: {said}.", MEND) from None
+    except DataError as error:
+        raise DataError(f"{file} is not the record of a finished run: {error}", MEND) from None
+    return record
+
+
+MEND = "Move the run away, and train again."
+
+
+def read_history(folder: str | os.PathLike, *columns: str) -> pd.DataFrame:
+    """A run's history.csv, one row an epoch; it must have ``columns`` besides epoch and loss.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return read_csv(Path(folder) / "history.csv", ("epoch", "loss", *columns), MEND)
 
 
 def in_todays_words(record: dict) -> dict:
@@ -71,16 +116,16 @@ def refuse_damaged(folder: Path) -> None:
     """Raise a DataError if a finished run is not as it was written. Runs older than the checksums pass."""
     damage = find_damage(folder, "run.json")
     if damage:
-        raise DataError(f"{folder}: {damage}; an unchanged run was expected.", "Move it away, and train again.")
+        raise DataError(f"{folder}: {damage}; an unchanged run was expected.", MEND)
 
 
 def kept_epoch(folder: str | os.PathLike) -> int:
     """The epoch, counted from 0, whose weights a finished run keeps."""
-    record, history = read_record(folder), pd.read_csv(Path(folder) / "history.csv")
+    record = read_record(folder)
     if record["kept"] != "best":
-        return len(history) - 1
+        return len(read_history(folder)) - 1
     watched, best = Profile(**record["profile"]).recipe.watched
-    return int(history[watched].agg(f"idx{best}"))
+    return int(read_history(folder, watched)[watched].agg(f"idx{best}"))
 
 
 def partial_folder(run: Path) -> Path:
@@ -103,8 +148,9 @@ def precision_begun_in(run: Path) -> str:
     """The precision in which a run was trained, or in which its training began; "" where there is neither."""
     for record in (run / "run.json", partial_folder(run) / "settings.json"):
         if record.is_file():
-            with suppress(ValueError, AttributeError):  # damage is reported elsewhere
-                return str(json.loads(record.read_text("utf-8")).get("precision", ""))
+            with suppress(DataError):  # damage is reported elsewhere
+                precision = read_json(record, MEND).get("precision")
+                return precision if precision in PRECISIONS else ""
     return ""
 
 
@@ -112,13 +158,7 @@ def claim(work: Path, settings: dict) -> None:
     """Begin in a new folder, or go on in that of a stopped training of the same settings."""
     record = work / "settings.json"
     if record.is_file():
-        try:
-            begun = json.loads(record.read_text("utf-8"))
-            compare(work, begun, settings)
-        except (ValueError, AttributeError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{record} is damaged.", f"Move {work} away, and train again.") from None
+        compare(work, read_json(record, f"Move {work} away, and train again."), settings)
         return
     refuse_anothers(work)
     write_json(record, settings)
@@ -210,10 +250,12 @@ def load_run(folder: str | os.PathLike, precision: str = "", patches: str = "") 
     architecture, grid, patches = settings.architecture, settings.grid, patches or profile.patches
     try:
         model = keras.saving.load_model(folder / "model.keras", compile=False)  # safe mode: no code is run
+        model = rebuilt(model, architecture, settings.input_size(patches), settings.precision)
     except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{folder / 'model.keras'} cannot be read ({error}).", "Train again.") from None
+        why = " ".join(str(error).split())
+        raise DataError(f"{folder / 'model.keras'} cannot be read ({why}).", "Train again.") from None
     segmenter = Segmenter(
-        model=rebuilt(model, architecture, settings.input_size(patches), settings.precision),
+        model=model,
         architecture=architecture,
         grid=grid,
         threshold=float(record["threshold"]),

@@ -204,7 +204,7 @@ def fit(
         callbacks.append(early)
     callbacks.append(kept)  # last: an epoch counts as done only when everything else about it has been written
     watch_file = work / "seconds.json"
-    before = json.loads(watch_file.read_text("utf-8")) if watch_file.is_file() else 0.0
+    before = _seconds(watch_file)
     if early is not None and early.had_stopped(model):
         return kept.best(), before
     if done:
@@ -233,6 +233,14 @@ def fit(
     last = work / "last.npz"
     save_state(last, model)  # where the optimiser averages weights, these are not the last epoch's
     return last, seconds
+
+
+def _seconds(file: Path) -> float:
+    """What earlier starts took."""
+    try:
+        return float(json.loads(file.read_bytes())) if file.is_file() else 0.0
+    except (TypeError, ValueError):
+        raise DataError(f"{file} is damaged; a number of seconds was expected.", "Write 0 into it.") from None
 
 
 def optimiser(settings: Settings, steps_per_epoch: int) -> keras.optimizers.Optimizer:

@@ -224,7 +224,10 @@ def test_help_comes_without_anything_heavy():
 
 def test_no_patient_text_reaches_what_is_written(tmp_path):
     shape = (8, 8, 8)
-    for kind, data in (("images", np.random.default_rng(0).normal(size=shape)), ("masks", np.ones(shape))):
+    for kind, data in (
+        ("images", np.random.default_rng(0).normal(size=shape)),
+        ("masks", np.eye(8)[:, :, None].repeat(8, 2)),
+    ):
         image = nib.Nifti1Image(data.astype(np.float32), RAS_2_MM)
         image.header["descrip"] = b"DOE^JANE 1950"
         image.header["db_name"] = b"DOE^JANE"

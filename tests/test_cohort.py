@@ -246,7 +246,11 @@ def elsewhere(path: Path) -> None:
 @pytest.mark.parametrize(
     ("which", "spoil", "says"),
     [
-        (mask_path, lambda p: write_nifti(p, np.ones((24, 24, 7), np.uint8)), r"femur_mask.*\(24, 24, 7\)"),
+        (
+            mask_path,
+            lambda p: write_nifti(p, np.eye(24, dtype=np.uint8)[:, :, None].repeat(7, 2)),
+            r"femur_mask.*\(24, 24, 7\)",
+        ),
         (mask_path, elsewhere, "femur_mask.* an affine that differs"),
         (image_path, lambda p: write_nifti(p, np.full((24, 24, 8), np.nan, np.float32)), "T1w.*NaN"),
     ],

@@ -33,6 +33,9 @@ OLD_PROFILE = {
 OLD = {
     "experiment": "3d-f8-l4", "fold": 1, "profile": OLD_PROFILE, "training": ["sub-1"], "validation": ["sub-2"],
     "source": "femur phantom, workshop, seed 0, usual", "threshold": 0.4, "weights": "best epoch",
+    "threshold_chosen_on": "validation", "grid_spacing_mm": [2.0, 2.0, 5.0], "epochs_trained": 3,
+    "seconds_training": 1.5, "peak_memory_gib": None, "parameters": 1000, "versions": {"keras": "3.0"},
+    "finished": "2025-01-01T00:00:00Z",
 }  # fmt: skip
 WANTED = {key: value for key, value in OLD.items() if key in ("fold", "training", "validation", "source")}
 WANTED |= {"network": "3d-f8-l4", "synthetic": True}
@@ -181,8 +184,11 @@ def test_the_hash_of_the_data_is_that_of_these_scans_and_masks_and_of_no_others(
     ],
 )
 def test_the_kept_epoch_is_the_one_that_the_record_names(tmp_path, record, epoch):
-    made_up_run(tmp_path / "run", record)
-    history = pd.DataFrame({"val_accuracy": [0.1, 0.5, 0.9, 0.7], "val_loss": [0.4, 0.1, 0.2, 0.3]})
+    plain = {key: value for key, value in OLD.items() if key != "weights"}
+    made_up_run(tmp_path / "run", plain | {"network": "3d-f8-l4"} | record)
+    history = pd.DataFrame(
+        {"epoch": range(4), "loss": 1.0, "val_accuracy": [0.1, 0.5, 0.9, 0.7], "val_loss": [0.4, 0.1, 0.2, 0.3]}
+    )
     history.to_csv(tmp_path / "run" / "history.csv", index=False)
     assert kept_epoch(tmp_path / "run") == epoch
 

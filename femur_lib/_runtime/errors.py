@@ -54,6 +54,8 @@ CURES = {
 
 def said(error: Exception) -> str:
     """An error in one sentence; of the system's (a folder that may not be written to), the path and what to do."""
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory ({' '.join(str(error).split()) or 'the system gave none'})."
     if not isinstance(error, OSError) or not error.strerror:
         return str(error)
     why, do = f"{error.strerror[0].lower()}{error.strerror[1:]}", CURES.get(error.errno or 0, "Check the path.")

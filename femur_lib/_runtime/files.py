@@ -120,6 +120,43 @@ def write_json(path: str | os.PathLike, content: object) -> None:
         half_written.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def read_json(path: str | os.PathLike, do: str) -> dict:
+    """What a JSON file of names and values holds.
+
+    Raises:
+        DataError: it is damaged, or holds something else. ``do`` is what the error says is to be done.
+    """
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is damaged; JSON with names and values was expected.", do)
+    return found
+
+
+def read_csv(path: str | os.PathLike, numbers: Iterable[str], do: str):
+    """A pandas table of at least one row, in which the named columns hold numbers (or nothing).
+
+    Raises:
+        DataError: it is missing, or is not such a table. ``do`` is what the error says is to be done.
+    """
+    import pandas as pd
+
+    numbers, path = list(numbers), Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} is missing; a table with the columns {', '.join(numbers)} was expected.", do)
+    try:
+        table = pd.read_csv(path)
+        wrong = [c for c in numbers if not pd.api.types.is_numeric_dtype(table.get(c, pd.Series(dtype=object)))]
+    except ValueError as error:  # pandas' own errors are of this kind, and so is text that is not UTF-8
+        raise DataError(f"{path} cannot be read as a table ({' '.join(str(error).split())}).", do) from None
+    if wrong or table.empty:
+        what = "has no rows" if table.empty else f"has no numbers in the column {wrong[0]}"
+        raise DataError(f"{path} {what}; a table with the columns {', '.join(numbers)} was expected.", do)
+    return table
+
+
 def write_csv(path: str | os.PathLike, table, **options) -> None:
     """Write a pandas table without its index, whole or not at all; ``options`` go to its ``to_csv``."""
     with atomic_write(path) as half_written:

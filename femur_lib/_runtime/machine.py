@@ -31,6 +31,8 @@ from pathlib import Path
 
 import joblib
 
+from femur_lib._runtime.errors import DataError
+
 BACKENDS = ("tensorflow", "jax", "torch")
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _onednn_is_the_users = False
@@ -38,6 +40,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 FEWEST_MAPS = 16  # that gain from half-width numbers on a GPU's tensor cores, or on AMX
 FEWEST_MAPS_AVX512 = 4  # AVX-512's instructions for them suit smaller networks too
 LARGEST_COPY = 2**29  # bytes
+HOPELESS = 4  # times the memory of the machine: no swap space helps any more
 
 
 def set_environment() -> None:
@@ -254,6 +257,15 @@ def peak_bytes() -> int | None:
     except ImportError:
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def refuse_hopeless(name: str, needed: int, available: int) -> None:
+    """Raise a DataError if the least memory of a network is a multiple of what the machine has."""
+    if needed > HOPELESS * available:
+        raise DataError(
+            f"{name} needs at least {needed / 1e9:.3g} GB of memory, and this machine has {available / 1e9:.1f}.",
+            "Choose fewer features or levels, or a smaller grid.",
+        )
 
 
 def warn_if_too_large(name: str, needed: int, available: int) -> bool:

@@ -1,13 +1,15 @@
 """What the notebooks begin with: their cohort and their runs, found from any folder."""
 
+import ast
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import atomic_write, can_write, find_damage, write_csv
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import Cohort, read_cohort
@@ -18,6 +20,52 @@ if TYPE_CHECKING:  # a study looks here often, and needs neither pictures nor ne
 
     from femur_lib.evaluation import Evaluation
     from femur_lib.runs import Run
+
+
+KINDS = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}
+INJECTED = "# Parameters\n"  # how the cell begins in which papermill writes what is given with -p
+
+
+def check_parameters(names: Mapping[str, Any]) -> None:
+    """Check a notebook's parameters before anything is done with them.
+
+    Args:
+        names: the notebook's ``globals()``, called for in the first cell of code after the parameters, whose
+            annotations say what each must be.
+
+    Raises:
+        DataError: a parameter is unknown or of another kind; or there is no such profile, fold or network.
+    """
+    declared = names["__annotations__"]
+    for cell in names.get("In", ()):
+        given = [t.id for s in ast.parse(cell).body for t in s.targets] if cell.startswith(INJECTED) else []
+        unknown = [name for name in given if name not in declared]
+        if unknown:
+            raise DataError(
+                f"{', '.join(unknown)} is not a parameter of this notebook; {', '.join(declared)} were expected.",
+                "Correct the name.",
+            )
+    for name, kind in declared.items():
+        value = names[name]
+        fits = isinstance(value, (str, os.PathLike) if kind is str else kind)
+        if not fits or (kind is not bool and isinstance(value, bool)):
+            how = "Write it in quotes; for papermill, give it with -r instead of -p." if kind is str else "Correct it."
+            raise DataError(f"The parameter {name} is {value!r}; {KINDS[kind]} was expected.", how)
+    profile = load_profile(names["profile"])
+    if "fold" in declared and not 0 <= names["fold"] < profile.folds:
+        raise DataError(
+            f"The parameter fold is {names['fold']}; 0 to {profile.folds - 1} was expected.", "Folds count from 0."
+        )
+    if "folds" in declared and names["folds"] < 2:
+        raise DataError(f"The parameter folds is {names['folds']}; at least 2 was expected.", "Ask for more.")
+    named = f"{names.get('network', '') or names.get('networks', '')}".split() or profile.networks
+    if not named and {"fold", "folds"} & set(declared):
+        raise DataError(
+            f"The profile {names['profile']} names no networks, of which this notebook needs one.",
+            "Name some in it (networks).",
+        )
+    for network in named:
+        profile.architecture(network)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def export(run: str | os.PathLike, out: str | os.PathLike, kind: str, patches: s
             "flip": s.flip,
             "patches": s.patches,
             "grid_spacing_mm": list(s.grid_spacing_mm),
-            "trained": {k: loaded.record[k] for k in ("fold", "source", "finished", "versions")},
+            "trained": {k: loaded.record.get(k) for k in ("fold", "source", "finished", "versions")},
         }  # fmt: skip
         (work / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
         _pack_runner(work / "segment.pyz")

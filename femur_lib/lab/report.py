@@ -7,13 +7,16 @@ from pathlib import Path
 import pandas as pd
 
 from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import read_csv
 from femur_lib.config import Profile
 from femur_lib.evaluation import PICTURE
 from femur_lib.lab.pages import write_page
 from femur_lib.metrics import TITLES
 from femur_lib.paper.figures import figure_3, figure_7
 from femur_lib.plotting import data_uri, png
-from femur_lib.runs import ASIDE, read_record
+from femur_lib.runs import ASIDE, read_history, read_record, refuse_damaged
+
+OVERLAPS = ("dice", "precision", "recall")  # that every version has scored
 
 HEADING = b"<h1>Femur segmentation: report</h1>"
 
@@ -39,12 +42,15 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
         name = record["network"] if record["fold"] is None else f"{record['network']}, fold {record['fold']}"
         if name in histories:
             name = f"{name} ({path.relative_to(folder)})"
-        histories[name] = pd.read_csv(path / "history.csv")
+        refuse_damaged(path)
+        histories[name] = read_history(path)
         synthetic |= record["synthetic"]
         run = {"name": name, "facts": _facts(record), "record": json.dumps(record, indent=2)}
         if (path / "scores.csv").is_file():
-            table = scores[name] = pd.read_csv(path / "scores.csv").sort_values("dice")
-            pictures = [(subject, path / "predictions" / f"{subject}{PICTURE}") for subject in table.participant_id]
+            table = scores[name] = read_csv(path / "scores.csv", OVERLAPS, "Score again.").sort_values("dice")
+            pictures = [
+                (subject, path / "predictions" / f"{subject}{PICTURE}") for subject in table.get("participant_id", ())
+            ]
             run["pictures"] = [(subject, data_uri(file.read_bytes())) for subject, file in pictures if file.is_file()]
             run["scores"] = table.rename(columns=TITLES).to_html(index=False, border=0, float_format="{:.3f}".format)
         runs.append(run)

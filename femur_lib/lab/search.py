@@ -16,8 +16,8 @@ from femur_lib._runtime.errors import DataError, TrainingFailed
 from femur_lib._runtime.words import Progress
 from femur_lib.architecture import with_features
 from femur_lib.cohort import Cohort
-from femur_lib.config import Profile
-from femur_lib.runs import kept_epoch
+from femur_lib.config import Profile, resolve
+from femur_lib.runs import kept_epoch, read_history
 from femur_lib.training import split, train
 
 
@@ -59,12 +59,13 @@ def search(
         raise DataError(
             "A search takes optuna, which is not installed.", 'Install it: pip install "femur-lib[search]".'
         ) from None
-    profile.architecture(network)  # raises if it is not a network's name
-    if trials < 1 or not features or not 0 < rates[0] <= rates[1]:
+    if trials < 1 or not features or not 0 < rates[0] <= rates[1] < float("inf") or min(features) < 1:
         raise DataError(
             f"{trials} trials with F among {features} and rates from {rates[0]} to {rates[1]} leave nothing to try.",
             "Give at least one trial, one F, and two rates above zero, the lower one first.",
         )
+    for name in (network, with_features(network, max(features))):
+        resolve(profile, name)  # raises if it is not a network's name, or cannot be built
     training, _ = split(cohort, profile, fold)
     inner = replace(cohort, subjects=tuple(s for s in cohort.subjects if s.id in training))
     folder = Path(folder)
@@ -116,5 +117,4 @@ def search(
 
 def kept_dice(run: Path) -> float:
     """The validation Dice, on the network's grid, of the epoch whose weights a run keeps."""
-    history = pd.read_csv(run / "history.csv")
-    return float(history.val_dice[kept_epoch(run)])
+    return float(read_history(run, "val_dice").val_dice[kept_epoch(run)])

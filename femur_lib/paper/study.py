@@ -23,14 +23,14 @@ from typing import IO
 import joblib
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import can_write, find_damage
+from femur_lib._runtime.files import can_write, find_damage, read_json
 from femur_lib._runtime.machine import machine_bytes
 from femur_lib._runtime.words import duration
 from femur_lib.architecture import parse_network
 from femur_lib.cohort import read_cohort
 from femur_lib.config import Profile, home, load_profile, own_folder, run_name
 from femur_lib.evaluation import SEAL
-from femur_lib.runs import ASIDE, claim, compare, partial_folder
+from femur_lib.runs import ASIDE, claim, compare, partial_folder, read_record
 
 ON_A_CLUSTER = ("--executor", "-e", "--profile", "--workflow-profile")  # options of Snakemake's
 ENDING_SECONDS = 20  # for Snakemake and its trainings to end when they are asked to
@@ -111,7 +111,7 @@ def look_at(profile: Profile, runs: Path, network: str, fold: int, look: bool = 
     if look and folder.exists():
         state = "damaged" if find_damage(folder, "run.json") else "stopped" if find_damage(folder, SEAL) else "finished"
         if state == "finished":
-            trained, scored = (json.loads((folder / name).read_text("utf-8")) for name in ("run.json", SEAL))
+            trained, scored = read_record(folder), read_json(folder / SEAL, "Evaluate again.")
             wanted = {"network": network, "fold": fold, "profile": profile.model_dump(mode="json")}
             compare(folder, trained, wanted)
             seconds = trained["seconds_training"] + scored["seconds"]

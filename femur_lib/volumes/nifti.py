@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import atomic_write, foreign_format
@@ -63,7 +64,16 @@ def _parsed(path: Path, raw: bytes) -> nib.Nifti1Pair:
         )
     try:
         return kind.from_bytes(raw)
-    except (ImageFileError, HeaderDataError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        ImageFileError,
+        HeaderDataError,
+        WrapStructError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:
         raise DataError(
             f"{path} has a header that cannot be read ({_one_line(error)}).", "Copy the file again."
         ) from None

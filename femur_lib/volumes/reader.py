@@ -152,9 +152,10 @@ def read_labels(path: str | os.PathLike, axes: str = "") -> Volume:
 def _read_labels(path: Path, axes: str) -> tuple[Volume, list[Segment]]:
     volume, segments = _read(path, axes)
     rounded = np.rint(volume.array)
-    if not np.isfinite(volume.array).all() or np.abs(rounded - volume.array).max() > WHOLE:
+    largest = float(np.abs(volume.array).max())  # NaN where a value is
+    if not largest < 2**31 or np.abs(rounded - volume.array).max() > WHOLE:
         raise DataError(
-            f"{path} has values that are not whole numbers; labels were expected.",
+            f"{path} has values that are not whole numbers of up to nine digits; labels were expected.",
             "Give a label image, not probabilities.",
         )
     kind = np.uint8 if rounded.min() >= 0 and rounded.max() <= 255 else np.int32
@@ -193,6 +194,11 @@ def read_mask(
         raise DataError(
             f"{path} has {found}; voxels with the value {label} were expected.",
             "Name the right label, or leave this scan out.",
+        )
+    if len(values) == 1 and values[0] == label:
+        raise DataError(
+            f"{path} has the value {label} in every voxel; background was expected around the femur.",
+            "Check the export.",
         )
     others = [int(v) for v in values if v not in (0, label)]
     if others and not ignore_other_labels:
