@@ -285,7 +285,7 @@ def _pydicom(path: Path) -> Iterator[None]:
     except ImportError:
         raise DataError(
             f"{path} is DICOM, which takes highdicom and python-gdcm; highdicom is not installed.",
-            'Install both: pip install "femur-lib[dicom]".',
+            "Install both: pip install highdicom python-gdcm.",
         ) from None
     with _quiet, warnings.catch_warnings():  # one at a time, because threads share what is caught
         warnings.simplefilter("ignore")
@@ -495,7 +495,7 @@ def _values(images: Sequence[Image]) -> list[np.ndarray]:
                 raise DataError(
                     f"{file} has pixels that cannot be unpacked (stored as {syntax}); they are incomplete or damaged, "
                     "or a decoder is missing.",
-                    'Export it again, or install the decoders: pip install "femur-lib[dicom]".',
+                    "Export it again, or install the decoders: pip install python-gdcm.",
                 ) from None
         slope, intercept = image.numbers("RescaleSlope", 1), image.numbers("RescaleIntercept", 1)
         values = stored[file][image.frame.number - 1].astype(np.float32)
