@@ -234,9 +234,13 @@ def cine(d, k):
         (lambda d, k: setattr(d, "ImageOrientationPatient", None), "without a direction in the patient"),
         (lambda d, k: setattr(d, "PixelSpacing", None), "without a pixel spacing"),
         (lambda d, k: setattr(d, "PixelSpacing", [0, 0]), "pixel spacing that cannot be used"),
+        (
+            lambda d, k: setattr(d, "ImageOrientationPatient", [2, 0, 0, 0, 0, -2]),
+            "a direction or a pixel spacing that",
+        ),
         (lambda d, k: setattr(d, "SOPClassUID", CTImageStorage), "not MR but CT Image"),
         (lambda d, k: setattr(d, "PhotometricInterpretation", "RGB"), "not in plain grey levels"),
-        (lambda d, k: k == 0, r"holds no MR volume.*a single slice\)\. Give the folder"),
+        (lambda d, k: k == 0, r"holds no MR volume.*a single slice\); .*Give the folder"),
         (lambda d, k: False, "holds no DICOM file"),
     ],
 )

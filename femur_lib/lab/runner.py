@@ -110,7 +110,9 @@ def main(arguments: list[str] | None = None, folder: Path | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="segment.pyz", description="Segment the proximal femur in MR images of the hip. Not a medical device."
     )
-    parser.add_argument("scans", type=Path, nargs="+", metavar="SCAN", help="NIfTI, NRRD, MetaImage or MGH files")
+    parser.add_argument(
+        "scans", type=Path, nargs="+", metavar="SCAN", help="NIfTI, NRRD, MetaImage or MGH files, or folders of DICOM"
+    )
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     parser.add_argument(
         "--axes", default="", help="the directions of the axes, such as LIP, for scans that do not say them"

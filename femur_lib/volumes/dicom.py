@@ -65,6 +65,10 @@ SAME_PLACE = 0.01  # mm
 _quiet = threading.RLock()
 
 
+class Remark(UserWarning):
+    """What we say about a series; pydicom's own warnings, which may quote what a field holds, are not shown."""
+
+
 @dataclass(frozen=True)
 class Image:
     """One image: a file, or a frame of one. A place that it does not say, or not in numbers, is None."""
@@ -112,12 +116,12 @@ class Part:
         from pydicom.uid import UID_dictionary
 
         header = self.images[0].header
-        kind = header.get("SOPClassUID")
+        kind = _plain(header, "SOPClassUID")
         if kind not in MR:
             return (
                 f"not MR but {UID_dictionary[kind][0].removesuffix(' Storage')}" if kind in UID_dictionary else "not MR"
             )
-        if header.get("SamplesPerPixel") != 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
+        if _plain(header, "SamplesPerPixel") != 1 or _plain(header, "PhotometricInterpretation") != "MONOCHROME2":
             return "not in plain grey levels"
         if any(i.numbers("ImageOrientationPatient", 6) is None for i in self.images):
             return "without a direction in the patient"
@@ -137,8 +141,8 @@ class Part:
     def __str__(self) -> str:
         first = self.images[0]
         words = [f"{len(self.images)} image{'s' * (len(self.images) > 1)}"]
-        if first.header.get("SOPClassUID") in MR:
-            words.append(f"{first.header.get('Rows')} x {first.header.get('Columns')}")
+        if _plain(first.header, "SOPClassUID") in MR:
+            words.append(" x ".join(str(_whole(first.header, size, 0)) for size in ("Rows", "Columns")))
             direction = first.numbers("ImageOrientationPatient", 6)
             if direction is not None:
                 normal = np.cross(direction[:3], direction[3:])
@@ -155,8 +159,8 @@ def is_dicom(head: bytes) -> bool:
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether a folder's first file is DICOM."""
-    return any(is_dicom(_head(file)) for file in _files(folder)[:1])
+    """Whether one of a folder's first files is DICOM."""
+    return any(is_dicom(_head(file)) for file in _files(folder)[:MOST_NAMED])
 
 
 def read_dicom(path: Path, series: str = "") -> Volume:
@@ -175,13 +179,14 @@ def read_dicom(path: Path, series: str = "") -> Volume:
         images = _ordered(path, part.images)
         first, n = images[0], len(images)
         places = np.array([i.numbers("ImagePositionPatient", 3) for i in images])
-        direction, (between_rows, between_columns) = first.get("ImageOrientationPatient"), first.get("PixelSpacing")
+        direction = np.array(first.get("ImageOrientationPatient"), float).reshape(2, 3)
+        spacing = np.array(first.get("PixelSpacing"), float)  # from row to row, from column to column
         affine = np.eye(4)
-        affine[:3, 0] = np.array(direction[:3], float) * float(between_columns)
-        affine[:3, 1] = np.array(direction[3:], float) * float(between_rows)
+        affine[:3, :2] = (direction * spacing[::-1, None]).T
         affine[:3, 2] = (places[-1] - places[0]) / (n - 1)
         affine[:3, 3] = places[0]
-        if abs(np.linalg.det(affine)) < 1e-9:
+        right_angles = np.abs(direction @ direction.T - np.eye(2)).max() < 0.01
+        if not right_angles or spacing.min() <= 0 or abs(np.linalg.det(affine)) < 1e-9:
             raise DataError(f"{path} has a direction or a pixel spacing that cannot be used.", "Export it again.")
         index = np.linalg.solve(affine[:3, :3], (places - places[0]).T)
         if np.abs(index - np.arange(n) * np.array([[0], [0], [1]])).max() > GRID_TOLERANCE:
@@ -274,16 +279,17 @@ def write_dicom_seg(path: Path, labels: Volume, names: Mapping[int, tuple[str, s
 
 @contextmanager
 def _pydicom(path: Path) -> Iterator[None]:
-    """With pydicom and highdicom at hand, and without their warnings, which may quote what a field holds."""
+    """With pydicom and highdicom at hand, and of all warnings only ours."""
     try:
         import highdicom  # noqa: F401
     except ImportError:
         raise DataError(
             f"{path} is DICOM, which takes highdicom and python-gdcm; highdicom is not installed.",
-            'Install both: pip install "femur-lib[dicom]".',
+            "Install both: pip install highdicom python-gdcm.",
         ) from None
     with _quiet, warnings.catch_warnings():  # one at a time, because threads share what is caught
-        warnings.filterwarnings("ignore", module="pydicom|highdicom")
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", Remark)
         yield
 
 
@@ -340,7 +346,8 @@ def _parts(path: Path) -> list[Part]:
         if header is None:
             others.append(file)
         elif _plain(header.file_meta, "MediaStorageSOPClassUID") != DICOMDIR:
-            for number in range(1, _whole(header, "NumberOfFrames", 1) + 1):
+            frames = _whole(header, "NumberOfFrames", 1) if _plain(header, "SOPClassUID") in MR else 1
+            for number in range(1, min(frames, file.stat().st_size) + 1):
                 image = Image(Frame(file, number), header)
                 fitting = next((images for images in kinds if _alike(images[0], image)), None)
                 if fitting is None:
@@ -351,7 +358,7 @@ def _parts(path: Path) -> list[Part]:
         what = "holds no DICOM file" if path.is_dir() else "is no DICOM image"
         raise DataError(f"{path} {what}; one MR series was expected.", "Check the path; name NIfTI files one by one.")
     if others:
-        warnings.warn(f"{path} also holds what is not DICOM, and is not used: {_named(others)}.", stacklevel=4)
+        warnings.warn(f"{path} also holds what is not DICOM, and is not used: {_named(others)}.", Remark, stacklevel=4)
     by_number: dict[int, list[list[Image]]] = {}
     for images in (part for kind in kinds for part in _split(kind)):
         by_number.setdefault(_whole(images[0].header, "SeriesNumber", 0), []).append(images)
@@ -411,7 +418,7 @@ def _chosen(path: Path, parts: Sequence[Part], series: str) -> Part:
     if len(fit) == 1:
         rest = [p for p in parts if p is not fit[0]]
         if rest:
-            warnings.warn(f"{path}: series {fit[0]} is taken; not used: {_listed(rest)}.", stacklevel=3)
+            warnings.warn(f"{path}: series {fit[0]} is taken; not used: {_listed(rest)}.", Remark, stacklevel=3)
         return fit[0]
     if fit:
         raise DataError(
@@ -420,7 +427,7 @@ def _chosen(path: Path, parts: Sequence[Part], series: str) -> Part:
         )
     slices = any(p.why_not == "a single slice" for p in parts)
     raise DataError(
-        f"{path} holds no MR volume, which was expected, but: {listed}.",
+        f"{path} holds no MR volume, only {listed}; a series of slices was expected.",
         "Give the folder that holds the whole series." if slices else "Export the MR series from the archive.",
     )
 
@@ -452,7 +459,7 @@ def _ordered(path: Path, images: list[Image]) -> list[Image]:
                     f"{path} has two different images at one place, {first.frame} and {other.frame}; one was expected.",
                     "Keep one volume (one echo, contrast and time) in a folder.",
                 )
-            warnings.warn(f"{other.frame} is the same image as {first.frame}; it is not used.", stacklevel=3)
+            warnings.warn(f"{other.frame} is the same image as {first.frame}; it is not used.", Remark, stacklevel=3)
     found = sorted(
         (first for first, *_ in by_place.values()), key=lambda i: float(i.numbers("ImagePositionPatient", 3) @ normal)
     )
@@ -488,7 +495,7 @@ def _values(images: Sequence[Image]) -> list[np.ndarray]:
                 raise DataError(
                     f"{file} has pixels that cannot be unpacked (stored as {syntax}); they are incomplete or damaged, "
                     "or a decoder is missing.",
-                    'Export it again, or install the decoders: pip install "femur-lib[dicom]".',
+                    "Export it again, or install the decoders: pip install python-gdcm.",
                 ) from None
         slope, intercept = image.numbers("RescaleSlope", 1), image.numbers("RescaleIntercept", 1)
         values = stored[file][image.frame.number - 1].astype(np.float32)
