@@ -22,7 +22,8 @@ D21, a search    six trials of `femur search` for `2d-unpadded-f64-l4`, 3 epochs
 All are scored on the held-out women, without and with post-processing. A second start goes on with what is there.
 Writes to OUT open_rows_networks.csv, one row a training, held-out woman, region and way of post-processing;
 search.csv, one row a trial; reach.csv, the weights of networks and how far they see; true_regions.csv, in how many
-pieces the true regions are. Seconds are those of one core, so the process should be kept on one.
+pieces the true regions are; epochs.csv, the seconds of an epoch with and without mirrored patches. Seconds are those of
+one core, so the process should be kept on one.
 """
 
 import argparse
@@ -406,17 +407,25 @@ def mirrored(nine: bool, cohort: Cohort, out: Path, seed: int) -> list[dict]:
         run = load_run(train(cohort, out, UNPADDED, profile, 0))
     finally:
         training.HipDataset = HipDataset
-    s = resolve(profile, UNPADDED)
+    return of_run(run, cohort)
+
+
+def how_long(cohort: Cohort) -> pd.DataFrame:
+    """Steps and seconds of an epoch, with the slices as they are and with nine mirrored patches of each."""
+    s, found = resolve(settings(0), UNPADDED), []
     samples = load_samples(cohort, split(cohort)[0], s.grid)
-    batches = kind(samples, s.architecture, s.batch_size, s.recipe.augmentation, seed)
     model = unet.unet(s.architecture, s.input_size())
     model.compile("adam", "sparse_categorical_crossentropy")
-    model.train_on_batch(*batches[0])
-    began = time.process_time()
-    for number in range(20):
-        model.train_on_batch(*batches[number])
-    a_step = (time.process_time() - began) / 20
-    return of_run(run, cohort, epoch_s=a_step * len(batches))
+    for kind in (HipDataset, MirroredPatches):
+        batches = kind(samples, s.architecture, s.batch_size, s.recipe.augmentation, s.seed)
+        model.train_on_batch(*batches[0])
+        began = time.process_time()
+        for number in range(20):
+            model.train_on_batch(*batches[number])
+        a_step = (time.process_time() - began) / 20
+        nine = kind is MirroredPatches
+        found.append({"nine_patches": nine, "steps": len(batches), "step_s": a_step, "epoch_s": a_step * len(batches)})
+    return pd.DataFrame(found)
 
 
 # D21: a search
@@ -476,6 +485,7 @@ def main() -> None:
     cohort = make_cohort(asked.out / "cohort", PROFILE.subjects, "workshop", progress=print)
     write_csv(asked.out / "true_regions.csv", true_regions(cohort).round(4))
     write_csv(asked.out / "reach.csv", how_far())
+    write_csv(asked.out / "epochs.csv", how_long(cohort).round(3))
     tables = []
     for arm, (row, network, trained) in ARMS.items():
         if row and row not in asked.rows:

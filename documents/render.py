@@ -111,6 +111,11 @@ def reaches(network: str, dilated: bool = False) -> pd.Series:
     return t[(t.network == network) & (t.dilated == dilated)].iloc[0]
 
 
+def epoch_of(nine_patches: bool) -> pd.Series:
+    """Steps and seconds of an epoch of the unpadded network, with nine mirrored patches of each slice or without."""
+    return table("open-rows/epochs.csv").set_index("nine_patches").loc[nine_patches]
+
+
 def true_regions(region: str) -> Numbers:
     """The pieces of a true region of the synthetic women (first, last), and what the largest leaves out (%, mean)."""
     rows = table("open-rows/true_regions.csv").query("region == @region")
@@ -402,6 +407,7 @@ def check_words(small: Numbers, rows: dict[str, Numbers]) -> None:
         "I9, box": max(open_networks("two in a row", PLAIN_3D, "outside_box")) == 0,
         "D6": true_regions("pelvis").last == true_regions("femur above the cut").last == 1,
         "D13": reaches("3d-f32-l3", True).sees == reaches(PLAIN_3D).sees,
+        "D14": epoch_of(True).steps == 9 * epoch_of(False).steps,
         "P6": round(small.deep.asd_mm, 2) == round(small.deep_pp.asd_mm, 2),
         "P7": small.flat_cyst_pp.recall < small.flat_cyst.recall,
         "M2": rows["M2"].known == 0,
@@ -451,7 +457,7 @@ def names() -> dict:
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
-    sources += (costs, field, open_rows, open_networks, reaches, true_regions)
+    sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
