@@ -98,6 +98,30 @@ def open_rows(arm: str, network: str, scan: str = "as she is", score: str = "dic
     return list(rows.groupby("seed")[score].mean())
 
 
+def open_networks(arm: str, network: str, score: str = "dice", pp: bool = False, region: str = "femur") -> list[float]:
+    """The mean of a column in an arm of benchmarks/open_rows_networks.py, for each seed."""
+    t = table("open-rows/open_rows_networks.csv")
+    rows = t[(t.arm == arm) & (t.network == network) & (t.region == region) & (t.largest_component == pp)]
+    return list(rows.groupby("seed")[score].mean())
+
+
+def reaches(network: str, dilated: bool = False) -> pd.Series:
+    """A network's weights at the workshop's size, and the pixels of a row that it sees; dilated: as row D13 says."""
+    t = table("open-rows/reach.csv")
+    return t[(t.network == network) & (t.dilated == dilated)].iloc[0]
+
+
+def epoch_of(nine_patches: bool) -> pd.Series:
+    """Steps and seconds of an epoch of the unpadded network, with nine mirrored patches of each slice or without."""
+    return table("open-rows/epochs.csv").set_index("nine_patches").loc[nine_patches]
+
+
+def true_regions(region: str) -> Numbers:
+    """The pieces of a true region of the synthetic women (first, last), and what the largest leaves out (%, mean)."""
+    rows = table("open-rows/true_regions.csv").query("region == @region")
+    return Numbers(first=rows.pieces.min(), last=rows.pieces.max(), left_out=100 * rows.left_out.mean())
+
+
 def tied(network: str) -> list[float]:
     """For each training the share of the femur's voxels (%) that have one and the same probability, lowest first."""
     return sorted(100 * study(network).groupby("fold").tied.mean())
@@ -357,6 +381,8 @@ def check_words(small: Numbers, rows: dict[str, Numbers]) -> None:
     usual, cyst = open_rows("as in the study", PLAIN_3D), open_rows("as in the study", PLAIN_3D, CYST)
     often, often_cyst = open_rows("more cysts", PLAIN_3D), open_rows("more cysts", PLAIN_3D, CYST)
     one_slice, three_slices = open_rows("one slice", PLAIN_2D), open_rows("as in the study", PLAIN_2D)
+    of_patches_16, of_patches_36 = (open_networks(f"patches of {n} pixels", "patches") for n in (16, 36))
+    in_a_row = open_networks("two in a row", PLAIN_3D)
     words = {
         "C4": best_3d.dice < best_2d.dice,
         "C10, P5": small.flat_pp.precision > small.flat.precision and small.flat_pp.msd_mm < small.flat.msd_mm,
@@ -376,6 +402,12 @@ def check_words(small: Numbers, rows: dict[str, Numbers]) -> None:
         "S9": rows["S9"].gain > abs(rows["S9"].seed),
         "N13": min(open_rows("no weights", PLAIN_3D) + open_rows("no weights", PLAIN_2D)) > 0.9,
         "N16": min(one_slice) < max(three_slices) and min(three_slices) < max(one_slice),
+        "I5": max(of_patches_16) < min(of_patches_36) and max(of_patches_36) < min(three_slices),
+        "I9": min(in_a_row) < max(usual) and min(usual) < max(in_a_row),
+        "I9, box": max(open_networks("two in a row", PLAIN_3D, "outside_box")) == 0,
+        "D6": true_regions("pelvis").last == true_regions("femur above the cut").last == 1,
+        "D13": reaches("3d-f32-l3", True).sees == reaches(PLAIN_3D).sees,
+        "D14": epoch_of(True).steps == 9 * epoch_of(False).steps,
         "P6": round(small.deep.asd_mm, 2) == round(small.deep_pp.asd_mm, 2),
         "P7": small.flat_cyst_pp.recall < small.flat_cyst.recall,
         "M2": rows["M2"].known == 0,
@@ -425,7 +457,7 @@ def names() -> dict:
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
-    sources += (costs, field, open_rows)
+    sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
