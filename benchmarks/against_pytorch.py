@@ -1,13 +1,14 @@
-"""The paper's 3D networks here and in PyTorch: seconds, operations a second, and memory.
+"""Four of our networks here and in PyTorch: seconds and memory of a training step and of a prediction.
 
-    python benchmarks/against_pytorch.py [--size 256 256 48] [--steps 2] [--rounds 1] [--networks 3d-f32-l3 ...]
+    python benchmarks/against_pytorch.py [--rounds 3] [--steps 10] [--networks 3d-f8-l4-a2-gn ...] [--compiled]
 
 Needs PyTorch (``make oracles``). The peer is tests/pytorch_unet.py; tests/test_unet_parity.py checks that it gives the
-same output as ours. PyTorch may use every memory format, and half precision where the CPU has instructions for it; its
-best setting counts. Every measurement is a process of its own, the settings take turns, the first step is not counted,
-and the table shows medians. The rate counts two operations for each multiplication of the convolutions
-(femur_lib.architecture), and three times as many for training. It is compared with the best rate that a large matrix
-product and a large 3D convolution reach in the same framework.
+same output as ours. PyTorch may use every memory format, and half precision where the CPU has instructions for it; with
+``--compiled`` each of these also through torch.compile, which needs a C++ compiler and minutes. The first round
+measures every setting of PyTorch; in the others its fastest one and ours take turns. Every measurement is a process of
+its own, the first step is not counted, and the table shows medians over all rounds. Memory is the most that a process
+held, and in brackets what it held before the network was built: the framework itself. "Least" is the memory of that
+setting of PyTorch which needed least.
 """
 
 import argparse
@@ -17,12 +18,20 @@ from pathlib import Path
 
 from measuring import answered, example, in_a_fresh_process, our_step, timed
 
-from femur_lib._runtime.machine import peak_bytes
+from femur_lib._runtime.machine import backend, cpu_bfloat16, peak_bytes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the peer
 
+WORK = {  # the image's size, how many a step takes, and how many steps stand for one of --steps
+    "3d-f8-l4-a2-gn": ((128, 96, 28), 1, 1.0),
+    "2d-f8-l4-d1.2.4.8": ((128, 128), 8, 3.0),
+    "2d-f64-l4": ((256, 256), 1, 0.5),
+    "3d-f32-l4": ((256, 256, 48), 1, 0.2),
+}
+OURS = {"framework": "ours", "precision": "auto"}
 
-def theirs(network: str, size: tuple[int, ...], task: str, precision: str, channels_last: bool):
+
+def theirs(network: str, size: tuple[int, ...], task: str, precision: str, batch: int, channels_last: bool, compiled):
     """The same in PyTorch, with nothing but torch.nn and torch.optim."""
     import numpy as np
     import torch
@@ -30,9 +39,11 @@ def theirs(network: str, size: tuple[int, ...], task: str, precision: str, chann
 
     from femur_lib.architecture import parse_network
 
-    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    last = torch.channels_last if len(size) == 2 else torch.channels_last_3d
+    layout = last if channels_last else torch.contiguous_format
     model = UNet(parse_network(network)).to(memory_format=layout)
-    x, y = example(size)
+    run = torch.compile(model) if compiled else model
+    x, y = example(size, batch)
     images = torch.from_numpy(x).movedim(-1, 1).contiguous(memory_format=layout)
     masks = torch.from_numpy(y.astype(np.int64))
     half = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
@@ -41,7 +52,7 @@ def theirs(network: str, size: tuple[int, ...], task: str, precision: str, chann
 
         def predict():
             with torch.inference_mode(), half:
-                return model(images).float().numpy()
+                return run(images).float().numpy()
 
         return predict
     optimiser = torch.optim.Adam(model.parameters())
@@ -50,53 +61,50 @@ def theirs(network: str, size: tuple[int, ...], task: str, precision: str, chann
     def train():
         optimiser.zero_grad()
         with half:
-            p = model(images)
+            p = run(images)
         torch.nn.functional.nll_loss(p.float().clamp_min(1e-7).log(), masks, weight).backward()
         optimiser.step()
 
     return train
 
 
-def best_rate(framework: str) -> float:
-    """Billion operations a second of a large matrix product or a large 3D convolution, whichever is faster."""
-    n, maps, side = 3000, 64, (96, 96, 24)
-    if framework == "ours":
-        import tensorflow as tf
-
-        a, x = tf.random.normal((n, n)), tf.random.normal((1, *side, maps))
-        k = tf.random.normal((3, 3, 3, maps, maps))
-        works = [lambda: (a @ a).numpy(), lambda: tf.nn.conv3d(x, k, [1] * 5, "SAME").numpy()]
-    else:
-        import torch
-
-        a, x = torch.randn(n, n), torch.randn(1, maps, *side).to(memory_format=torch.channels_last_3d)
-        k = torch.randn(maps, maps, 3, 3, 3).to(memory_format=torch.channels_last_3d)
-        works = [lambda: a @ a, lambda: torch.nn.functional.conv3d(x, k, padding=1)]
-    operations = [2 * n**3, 2 * 27 * maps**2 * side[0] * side[1] * side[2]]
-    return max(o / min(timed(w, 5)) / 1e9 for w, o in zip(works, operations, strict=True))
-
-
 def measure(request: dict) -> dict:
     """Measure what :func:`main` asks for, in a process of its own."""
-    if request["task"] == "rate":
-        return {"rate": best_rate(request["framework"])}
-    common = request["network"], tuple(request["size"]), request["task"], request["precision"]
-    step = our_step(*common) if request["framework"] == "ours" else theirs(*common, request["channels_last"])
-    seconds = timed(step, request["steps"])
-    return {"seconds": seconds, "memory": peak_bytes()}
+    if request["framework"] == "ours":
+        backend()  # imports it
+    else:
+        import torch  # noqa: F401
+    before = peak_bytes()
+    common = request["network"], tuple(request["size"]), request["task"], request["precision"], request["batch"]
+    if request["framework"] == "ours":
+        step = our_step(*common)
+    else:
+        step = theirs(*common, request["channels_last"], request["compiled"])
+    return {"seconds": timed(step, request["steps"]), "memory": peak_bytes(), "before": before}
 
 
-def settings() -> list[tuple[str, dict]]:
-    """What is compared: our library as it is, and PyTorch in every setting that could be its best."""
-    from femur_lib._runtime.machine import cpu_bfloat16
-
-    half = cpu_bfloat16()
-    chosen = [("femur_lib, auto", {"framework": "ours", "precision": "auto"})]
-    for precision in ("float32", "bfloat16") if half else ("float32",):
+def peers(compiled: bool) -> dict[str, dict]:
+    """PyTorch in every setting that could be its best, by name."""
+    found = {}
+    for precision in ("float32", "bfloat16") if cpu_bfloat16() else ("float32",):
         for channels_last in (False, True):
-            name = f"PyTorch {precision}{', channels last' if channels_last else ''}"
-            chosen.append((name, {"framework": "theirs", "precision": precision, "channels_last": channels_last}))
-    return chosen
+            for through_compiler in (False, True) if compiled else (False,):
+                words = (precision, "channels last" * channels_last, "compiled" * through_compiler)
+                found[", ".join(filter(None, words))] = {
+                    "framework": "theirs", "precision": precision, "channels_last": channels_last,
+                    "compiled": through_compiler,
+                }  # fmt: skip
+    return found
+
+
+def median(rows: list[dict]) -> float:
+    """Median seconds of all steps of some measurements."""
+    return statistics.median(s for row in rows for s in row["seconds"])
+
+
+def memory(rows: list[dict]) -> str:
+    """The most memory of some measurements, and what the process held before the network was built, in GB."""
+    return f"{max(row['memory'] for row in rows) / 1e9:.2f} ({max(row['before'] for row in rows) / 1e9:.2f})"
 
 
 def main() -> None:
@@ -104,40 +112,39 @@ def main() -> None:
     if answered(measure):
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, nargs=3, default=[256, 256, 48])
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--networks", nargs="+", default=["3d-f32-l3", "3d-f32-l4", "3d-f32-l4-d1.2.4.8"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--networks", nargs="+", choices=WORK, default=list(WORK))
+    parser.add_argument("--tasks", nargs="+", choices=("training", "inference"), default=["training", "inference"])
+    parser.add_argument("--compiled", action="store_true")
     a = parser.parse_args()
-    from femur_lib.architecture import cost, parse_network
-
-    rates = {
-        f: max(in_a_fresh_process(__file__, {"task": "rate", "framework": f})["rate"] for _ in range(2))
-        for f in ("ours", "theirs")
-    }
-    print(f"best rate: TensorFlow {rates['ours']:.0f}, PyTorch {rates['theirs']:.0f} billion operations a second")
-    print(f"{'x'.join(map(str, a.size))}, {a.rounds} rounds of {a.steps} steps; ratio to femur_lib\n")
-    print(f"{'network':22}{'task':11}{'setting':33}{'s':>7}{'ratio':>7}{'Gop/s':>7}{'of best':>9}{'GB':>6}   all")
+    print(
+        "| network | images | task | ours [s] | PyTorch [s] | ratio | its best setting | ours GB | PyTorch GB | least |"
+    )
+    print("|---" * 10 + "|")
     for network in a.networks:
-        operations = 2 * cost(parse_network(network), tuple(a.size)).multiplications / 1e9
-        for task, times in (("inference", 1), ("training", 3)):
-            found: dict[str, list[dict]] = {}
-            for _ in range(a.rounds):
-                for name, setting in settings():
-                    request = {"task": task, "network": network, "size": a.size, "steps": a.steps, **setting}
-                    found.setdefault(name, []).append(in_a_fresh_process(__file__, request))
-            base = None
-            for name, setting in settings():
-                seconds = [s for one in found[name] for s in one["seconds"]]
-                median = statistics.median(seconds)
-                base = base or median
-                rate = times * operations / median
-                memory = max(one["memory"] for one in found[name]) / 1e9
-                print(
-                    f"{network:22}{task:11}{name:33}{median:7.2f}{median / base:7.2f}{rate:7.0f}"
-                    f"{rate / rates[setting['framework']]:9.0%}{memory:6.1f}   {' '.join(f'{s:.2f}' for s in seconds)}",
-                    flush=True,
-                )
+        size, batch, share = WORK[network]
+        for task in a.tasks:
+            common = {"network": network, "size": size, "batch": batch, "task": task}
+            common["steps"] = max(1, round(share * a.steps))
+
+            def measured(setting: dict, common: dict = common) -> dict:
+                return in_a_fresh_process(__file__, common | setting)
+
+            ours = [measured(OURS)]
+            found = {name: [measured(setting)] for name, setting in peers(a.compiled).items()}
+            best = min(found, key=lambda name: median(found[name]))
+            for _ in range(a.rounds - 1):
+                found[best].append(measured(peers(a.compiled)[best]))
+                ours.append(measured(OURS))
+            least = min(row["memory"] for rows in found.values() for row in rows) / 1e9
+            t, p = median(ours), median(found[best])
+            images = f"{f'{batch} of ' * (batch > 1)}{' x '.join(map(str, size))}"
+            print(
+                f"| `{network}` | {images} | {task} | {t:.3f} | {p:.3f} | {t / p:.2f} | {best} | {memory(ours)} | "
+                f"{memory(found[best])} | {least:.2f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -40,27 +40,27 @@ def answered(measure: Callable[[dict], dict]) -> bool:
     return True
 
 
-def our_step(network: str, size: tuple[int, ...], task: str, precision: str = "float32") -> Callable[[], object]:
-    """A prediction ("inference") or a training step ("training") of one of our networks, on one noisy image."""
-    import numpy as np
-
+def our_step(
+    network: str, size: tuple[int, ...], task: str, precision: str = "float32", batch: int = 1
+) -> Callable[[], object]:
+    """A prediction ("inference") or a training step ("training") of one of our networks, on noisy images."""
     from femur_lib.architecture import parse_network
     from femur_lib.losses import WeightedCrossEntropy
     from femur_lib.unet import unet
 
     model = unet(parse_network(network), precision=precision)
-    x, y = example(size)
+    x, y = example(size, batch)
     if task == "inference":
         return lambda: model.predict_on_batch(x)
     model.compile("adam", WeightedCrossEntropy(1.0, 5.0))
-    return lambda: model.train_on_batch(np.asarray(x), y)
+    return lambda: model.train_on_batch(x, y)
 
 
-def example(size: tuple[int, ...]):
+def example(size: tuple[int, ...], batch: int = 1):
     """Noise with three channels in 2D or one in 3D, and a mask of about a sixth of its voxels."""
     import numpy as np
 
-    x = np.random.default_rng(0).normal(size=(1, *size, 3 if len(size) == 2 else 1)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(batch, *size, 3 if len(size) == 2 else 1)).astype(np.float32)
     return x, (x[..., 0] > 1).astype(np.uint8)
 
 

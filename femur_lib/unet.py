@@ -94,8 +94,30 @@ def _block(x, a: Architecture, maps: int, kernel, name: str, dilation=1):
     if a.normalisation == "batch":
         x = layers.BatchNormalization(name=f"{name}_norm")(x)
     elif a.normalisation == "group":
-        x = layers.GroupNormalization(groups=-1, name=f"{name}_norm")(x)
+        layer = layers.GroupNormalization(groups=-1, name=f"{name}_norm")
+        if keras.backend.backend() == "tensorflow":
+            layer.call = partial(_normalised_in_one, layer)  # what is saved is Keras's own layer all the same
+        x = layer(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def _normalised_in_one(layer, x):
+    """Each map of each image normalised by itself, as batch normalisation of one image that has all these maps.
+
+    TensorFlow has one operation for that, and one for its gradient, which keeps nothing but ``x``. Keras's own is made
+    of many: with it a training step of ``3d-f8-l4-a2-gn`` takes a quarter longer on a CPU, and a larger one a fifth
+    more memory.
+    """
+    import tensorflow as tf
+
+    shape, maps = tf.shape(x), x.shape[-1]
+    images = shape[0]
+    y = tf.transpose(tf.reshape(x, (images, -1, maps)), (1, 0, 2))  # of a single image nothing is moved
+    y, *_ = tf.compat.v1.nn.fused_batch_norm(
+        tf.reshape(y, (1, -1, 1, images * maps)), tf.tile(layer.gamma, [images]), tf.tile(layer.beta, [images]),
+        epsilon=layer.epsilon,
+    )  # fmt: skip
+    return tf.reshape(tf.transpose(tf.reshape(y, (-1, images, maps)), (1, 0, 2)), shape)
 
 
 def _up_convolution(x, a: Architecture, level: int):

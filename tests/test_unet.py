@@ -1,10 +1,13 @@
 """The networks that Keras builds are those of the paper, and every pixel comes out where it went in."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 from conftest import pass_through
 
+from femur_lib._runtime.backend import gradient
 from femur_lib.architecture import Architecture, parse_network, unpadded_geometry
 from femur_lib.unet import rebuilt, unet
 
@@ -101,9 +104,22 @@ def test_every_convolution_except_the_last_is_normalised(kind):
 
 def test_group_normalisation_treats_each_map_alone():
     norm = unet(Architecture(3, 2, 1, normalisation="group")).get_layer("down0_conv1_norm")
-    normalised = keras.ops.convert_to_numpy(norm((5 + 3 * images(1, 4, 4, 4, 2)) * [1, 100]))
+    normalised = keras.ops.convert_to_numpy(norm(np.float32((5 + 3 * images(1, 4, 4, 4, 2)) * [1, 100])))
     np.testing.assert_allclose(normalised.mean((1, 2, 3)), 0, atol=1e-3)
     np.testing.assert_allclose(normalised.std((1, 2, 3)), 1, atol=1e-2)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("size", [(5, 4), (3, 4, 2)])
+def test_group_normalisation_and_its_gradient_are_those_of_keras(size):
+    norm = unet(Architecture(len(size), 3, 1, normalisation="group")).get_layer("down0_conv1_norm")
+    norm.set_weights([np.float32([0.5, 1, 2]), np.float32([-1, 0, 3])])
+    x, weights = np.float32(2 + images(2, *size, 3) * [1, 3, 5]), images(2, *size, 3) ** 2
+    plain = partial(type(norm).call, norm)
+    both = norm(x), plain(keras.ops.convert_to_tensor(x))
+    np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, both), atol=1e-5)
+    ours, theirs = (gradient(lambda x, f=f: keras.ops.sum(keras.ops.multiply(f(x), weights)), x) for f in (norm, plain))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
