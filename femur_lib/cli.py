@@ -374,7 +374,8 @@ def _predict(a) -> None:
     _pictures_to_files()
     of_each = {"flip": a.flip, "resample": a.resample or None}
     of_all = {"threshold": a.threshold, "largest_component": a.largest_component}
-    loaded = [replace(run, segmenter=replace(run.segmenter, **_given(of_each))) for run in loaded]
+    if _given(of_each):
+        loaded = [replace(run, segmenter=replace(run.segmenter, **_given(of_each))) for run in loaded]
     segmenter = replace(several_as_one(loaded, _say), **_given(of_all))
     (predict_pelves if a.pelvis else predict_files)(segmenter, scans, a.out, a.overwrite, _say, a.axes, a.series)
 

@@ -402,7 +402,8 @@ def write_seg_if_dicom(path: Path, labels: Volume, names: Mapping[int, tuple[str
 
     ``names``: as of :func:`femur_lib.volumes.write_dicom_seg`.
     """
-    path.unlink(missing_ok=True)  # an earlier one would not belong to these labels
+    if path.exists():
+        path.unlink()  # it would not belong to these labels
     if labels.frames:
         try:
             write_dicom_seg(path, labels, names)

@@ -105,7 +105,7 @@ def in_todays_words(record: dict) -> dict:
         older["network"] = record["experiment"]
     if "kept" not in record and record.get("weights") in KEPT:
         older["kept"] = KEPT[record["weights"]]
-    if "evaluation_slices" not in record.get("profile", {"evaluation_slices": ""}):
+    if isinstance(record.get("profile"), dict) and "evaluation_slices" not in record["profile"]:
         older["profile"] = record["profile"] | {"evaluation_slices": "central"}  # there was no other way
     if "synthetic" not in record:
         older["synthetic"] = str(record.get("source", "")).startswith("femur phantom")

@@ -307,7 +307,7 @@ def test_mask_255_with_its_label(capsys):
 @pytest.mark.parametrize(("case", "mask"), [("mask_all_ones", MASK * 0 + 1), ("mask_inverted", 1 - MASK)])
 def test_a_mask_that_is_no_femurs_is_named(case, mask, capsys):
     pair(mask=nifti(mask))
-    assert re.search(r"hip01_mask.*(fills the whole scan|may be inverted)", femur(PAIRS, capsys)[1])
+    assert re.search(r"hip01_mask.*(the value 1 in every voxel|may be inverted)", femur(PAIRS, capsys)[1])
 
 
 def test_dots_and_spaces(capsys):

@@ -308,7 +308,7 @@ def test_a_mask_that_was_cut_to_its_extent_is_scored_on_the_grid_of_the_other(tm
     mask = np.zeros((9, 8, 7), np.uint8)
     mask[3:6, 2:5, 2:4] = 1
     whole = nib.Nifti1Image(mask, affine_of("LIP", (2, 2, 4)))
-    cut = whole.slicer[3:6, 2:5, 2:4]
+    cut = whole.slicer[2:6, 2:5, 2:4]
     for truth, predicted in ((cut, whole), (whole, cut)):
         for folder, image in (("truth", truth), ("predicted", predicted)):
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -461,9 +461,14 @@ def made_up_run(folder: Path, fold: int, val_dice: list[float], curves: dict, ne
     """A folder that looks like an evaluated run whose best epoch is that of the highest ``val_dice``."""
     folder.mkdir()
     profile = {"profile": "tiny", "recipe": {"monitor": "dice"}}
-    write_json(folder / "run.json", {"network": network, "fold": fold, "profile": profile, "kept": "best"})
+    record = {"network": network, "fold": fold, "profile": profile, "kept": "best", "synthetic": True}
+    record |= {"training": [], "validation": list(curves), "threshold": 0.5, "threshold_chosen_on": "validation"}
+    record |= {"grid_spacing_mm": [1, 1, 1], "epochs_trained": len(val_dice), "seconds_training": 1, "parameters": 1}
+    record |= {"peak_memory_gib": None, "versions": {}, "finished": "2026-11-28T00:00:00Z"}
+    write_json(folder / "run.json", record)
     (folder / "model.keras").touch()
-    pd.DataFrame({"val_dice": val_dice}).to_csv(folder / "history.csv", index=False)
+    history = pd.DataFrame({"epoch": range(len(val_dice)), "loss": 1.0, "val_dice": val_dice})
+    history.to_csv(folder / "history.csv", index=False)
     for name in ("scores.csv", "components.csv"):
         pd.DataFrame({"participant_id": list(curves)}).to_csv(folder / name, index=False)
     write_histograms(folder / "curves.npz", curves)

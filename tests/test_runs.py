@@ -139,7 +139,7 @@ def test_a_folder_that_no_training_began_is_refused_and_left_as_it_is(tmp_path):
         claim(work, WANTED)
     assert [p.name for p in work.iterdir()] == ["thesis.txt"]
     (work / "settings.json").write_text("{half")
-    with pytest.raises(DataError, match=r"settings\.json is damaged\."):
+    with pytest.raises(DataError, match=r"settings\.json is damaged;"):
         claim(work, WANTED)
 
 

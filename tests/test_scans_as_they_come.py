@@ -187,7 +187,7 @@ def test_what_the_system_refuses_is_said_in_one_line(pairs, capsys):
     assert import_pairs(pairs) == 1
     refused(capsys, "out exists and is not empty")
     assert main(["import", "pairs", str(pairs / "images"), str(pairs / "masks"), str(pairs / "out" / "deep")]) == 1
-    refused(capsys, r"out/deep cannot be read or written: not a directory")
+    refused(capsys, r"out cannot be read or written: file exists. Choose another path")
     assert (pairs / "out").read_bytes() == b""
 
 

@@ -30,6 +30,13 @@ keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 keras.config.set_image_data_format("channels_last")
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+
+    # With it a 3D network fails, on a CPU, when a second scan has another number of slices. What is computed is the
+    # same to the last bit without it.
+    tensorflow.config.optimizer.set_experimental_options({"constant_folding": False})
+
 # Where several networks follow one another TensorFlow warns that it traces their functions again.
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

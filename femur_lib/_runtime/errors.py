@@ -47,6 +47,7 @@ CURES = {
     errno.EPERM: "Choose another place, or ask its owner for the right to use this one.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.ENOTDIR: "Check the path: a part of it is a file.",
+    errno.EEXIST: "Choose another path: a file lies where a folder was expected.",
     errno.EISDIR: "Name a file, not a folder.",
     errno.EIO: "Check whether the disk or the network works.",
 }

@@ -100,7 +100,8 @@ def test_the_packed_program_says_what_it_cannot_write_or_read_in_one_line(export
     assert segmented(exported, scan, tmp_path / "file" / "out") == 1
     assert (
         capsys.readouterr().err
-        == f"segment.pyz: {tmp_path / 'file' / 'out'} cannot be read or written: not a directory.\n"
+        == f"segment.pyz: {tmp_path / 'file' / 'out'} cannot be read or written: not a directory. "
+        "Check the path: a part of it is a file.\n"
     )
 
 
