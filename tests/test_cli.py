@@ -24,7 +24,8 @@ from femur_lib.runs import load_run
 from femur_lib.volumes import read_volume
 
 LINES = [
-    "phantom o", "import pelvis a b", "import pairs a b c", "import folder a b", "import dicom a b", "check a", "train a b --network n", "evaluate a b",
+    "phantom o", "import pelvis a b", "import pairs a b c", "import folder a b", "import dicom a b",
+    "check a", "train a b --network n", "evaluate a b",
     "search a b --network n", "study quick", "predict a b --out o", "quality a --out o", "export a b",
     "report a --out o", "score --truth a --predictions b --out c",
 ]  # fmt: skip

@@ -201,3 +201,9 @@ def test_a_network_is_rebuilt_only_where_something_has_to_change():
     assert {layer.compute_dtype for layer in back.layers} == {"float32"}
     for other in (half, back):
         assert all((a == b).all() for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+
+
+def test_stacks_of_other_depths_may_follow_one_another():
+    model = unet(parse_network("3d-f2-l2"))
+    for slices in (24, 16, 8):
+        assert model.predict_on_batch(np.zeros((1, 16, 16, slices, 1), np.float32)).shape == (1, 16, 16, slices, 2)
