@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace as Numbers
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -37,6 +38,7 @@ SCANS = {"": "as she is", "_cyst": "cyst of 8 mm", "_folded": "fold-over x 0.6"}
 CYST = "cyst of 8 mm"
 OURS, WIDER, LETTER = "3d-f8-l4-a2-gn", "3d-f16-l4-a2-gn", "3d-f8-l4-paper-recipe"
 PLAIN_2D, BEST_2D = "2d-f64-l4", "2d-f64-l4-d1.2.4.8"
+UNPADDED = "2d-unpadded-f64-l4"
 PLAIN_3D, BEST_3D, AGAIN = "3d-f32-l4", "3d-f32-l4-d1.2.4.8", "3d-f32-l4-s1"
 PAPER = load_profile("paper")
 GPU = "gpu/nvidia-h200"
@@ -114,6 +116,11 @@ def reaches(network: str, dilated: bool = False) -> pd.Series:
 def epoch_of(nine_patches: bool) -> pd.Series:
     """Steps and seconds of an epoch of the unpadded network, with nine mirrored patches of each slice or without."""
     return table("open-rows/epochs.csv").set_index("nine_patches").loc[nine_patches]
+
+
+def searched() -> pd.Series:
+    """What the search of row D21 found best."""
+    return table("open-rows/search.csv").sort_values("dice").iloc[-1]
 
 
 def true_regions(region: str) -> Numbers:
@@ -383,6 +390,13 @@ def check_words(small: Numbers, rows: dict[str, Numbers]) -> None:
     one_slice, three_slices = open_rows("one slice", PLAIN_2D), open_rows("as in the study", PLAIN_2D)
     of_patches_16, of_patches_36 = (open_networks(f"patches of {n} pixels", "patches") for n in (16, 36))
     in_a_row = open_networks("two in a row", PLAIN_3D)
+    nine, plain_slices = (open_networks(arm, UNPADDED) for arm in ("nine mirrored patches", "slices as they are"))
+
+    def regions(pp: bool) -> list[float]:
+        arms = (("regions in 2D", PLAIN_2D), ("regions in 3D", PLAIN_3D))
+        region = "rest of the femur"
+        return [dice for arm, network in arms for dice in open_networks(arm, network, pp=pp, region=region)]
+
     words = {
         "C4": best_3d.dice < best_2d.dice,
         "C10, P5": small.flat_pp.precision > small.flat.precision and small.flat_pp.msd_mm < small.flat.msd_mm,
@@ -406,8 +420,12 @@ def check_words(small: Numbers, rows: dict[str, Numbers]) -> None:
         "I9": min(in_a_row) < max(usual) and min(usual) < max(in_a_row),
         "I9, box": max(open_networks("two in a row", PLAIN_3D, "outside_box")) == 0,
         "D6": true_regions("pelvis").last == true_regions("femur above the cut").last == 1,
+        "D6, networks": max(np.subtract(regions(pp=False), regions(pp=True))) < 0.001,
         "D13": reaches("3d-f32-l3", True).sees == reaches(PLAIN_3D).sees,
+        "D13, Dice": abs(np.subtract(open_networks("dilated layers", "3d-f32-l3"), usual)).max() < 0.02,
         "D14": epoch_of(True).steps == 9 * epoch_of(False).steps,
+        "D14, Dice": min(nine) < min(plain_slices) < max(plain_slices) < max(nine),
+        "D21": min(open_networks("search", UNPADDED)) < min(plain_slices) < max(open_networks("search", UNPADDED)),
         "P6": round(small.deep.asd_mm, 2) == round(small.deep_pp.asd_mm, 2),
         "P7": small.flat_cyst_pp.recall < small.flat_cyst.recall,
         "M2": rows["M2"].known == 0,
@@ -457,7 +475,7 @@ def names() -> dict:
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
-    sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions)
+    sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions, searched)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},

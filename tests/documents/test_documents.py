@@ -22,7 +22,6 @@ TAGS = {  # and where the record of such a claim lies
     "shown on real hips": ("results/hips/", "results/hips-paper/"),
     "computed": (),
     "not testable without the data": (),
-    "not yet run": (),
 }
 CLAIMS = re.findall(r"^\| ([A-Z]\d+) \| (.*) \| (.*) \| (.*) \| (.*) \|$", (ROOT / "PAPER.md").read_text(), re.M)
 
