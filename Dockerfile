@@ -8,6 +8,7 @@ FROM python:3.11-slim
 
 RUN useradd --create-home --uid 1000 learner
 USER learner
+RUN mkdir /home/learner/course
 WORKDIR /home/learner/course
 ENV PATH=/home/learner/venv/bin:$PATH
 
