@@ -394,6 +394,8 @@ def test_import_dicom_writes_nifti_files_whole_or_not_at_all(tmp_path, capsys):
     assert "hip2 is incomplete" in capsys.readouterr().err
     assert not list(tmp_path.glob("more*"))
     assert main(["import", "dicom", str(one), str(tmp_path / "out")]) == 1  # it holds files
+    assert main(["import", "dicom", str(tmp_path / "out" / "hip1.nii.gz"), str(tmp_path / "more")]) == 1
+    assert "hip1.nii.gz is not DICOM" in capsys.readouterr().err
 
 
 def test_pairs_may_have_their_images_in_dicom_folders(tmp_path):

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import new_folder
 from femur_lib._runtime.words import Progress
 from femur_lib.volumes import by_name, read_volume, write_volume
@@ -33,6 +34,8 @@ def import_dicom(
     with new_folder(out) as partial:
         for name, folder in scans.items():
             scan = read_volume(folder, series=series)
+            if not scan.frames:
+                raise DataError(f"{folder} is not DICOM, which was expected.", "Leave it out: it can be used as it is.")
             write_volume(partial / f"{name}.nii.gz", scan.array, scan.affine)
             sizes = " x ".join(f"{n}" for n in scan.array.shape), " x ".join(f"{mm:.3g}" for mm in scan.spacing_mm)
             progress(f"{name}: {sizes[0]} voxels of {sizes[1]} mm, axes {''.join(scan.axes)}")
