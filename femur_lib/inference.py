@@ -105,13 +105,25 @@ def segment_by_each(segmenter: Segmenter, volume: Volume) -> tuple[Volume, Volum
 
     How much these differ tells where networks are not to be trusted (:mod:`femur_lib.lab.quality_control`).
     """
-    each = [predict_volume(one, volume) for one in (segmenter, *segmenter.others)]
-    probability = replace(each[0], array=np.mean([p.array for p in each], axis=0)) if segmenter.others else each[0]
-    masks = []
+    each = _predict_each(segmenter, volume)
+    probability, masks = _mean(each), []
     for p in (probability, *each[: len(each) if segmenter.others else 0]):
         mask = threshold_mask(p.array, segmenter.threshold)
         masks.append(replace(volume, array=largest_component(mask) if segmenter.largest_component else mask))
     return probability, masks[0], masks[1:]
+
+
+def predict_average(segmenter: Segmenter, volume: Volume) -> Volume:
+    """The probability of :func:`segment` without its mask: of several networks their mean."""
+    return _mean(_predict_each(segmenter, volume))
+
+
+def _predict_each(segmenter: Segmenter, volume: Volume) -> list[Volume]:
+    return [predict_volume(one, volume) for one in (segmenter, *segmenter.others)]
+
+
+def _mean(each: list[Volume]) -> Volume:
+    return replace(each[0], array=np.mean([p.array for p in each], axis=0)) if len(each) > 1 else each[0]
 
 
 def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:

@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from femur_lib.inference import (
     check_fits,
     check_free,
     largest_component,
-    segment,
+    predict_average,
     threshold_mask,
     write_seg_if_dicom,
     write_segmentation,
@@ -199,7 +200,7 @@ def predict_pelves(
     for number, scan in enumerate(scans, 1):
         pelvis = read_volume(scan.image, axes, series)
         hips = segment_pelvis(
-            lambda hip: segment(segmenter, hip)[0],
+            partial(predict_average, segmenter),
             pelvis,
             trained_mm(segmenter),
             segmenter.threshold,

@@ -123,7 +123,7 @@ def test_the_box_follows_the_femur_until_it_lies_as_in_training():
 
 
 def test_a_side_without_a_femur_is_empty_and_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("femur_lib.lab.pelvis.segment", lambda segmenter, hip: (threshold_at_half_marrow(hip), None))
+    monkeypatch.setattr("femur_lib.lab.pelvis.predict_average", lambda segmenter, hip: threshold_at_half_marrow(hip))
     scan, truth = pelvis(right=False)
     path = write_nifti(tmp_path / "p.nii.gz", scan.array, scan.affine)
     with pytest.warns(UserWarning, match=r"p\.nii\.gz: no femur was found on the right side"):
