@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from femur_lib.phantom import femur, surroundings, texture
 from femur_lib.phantom.femur import femur_frame, hip_frame
-from femur_lib.phantom.field import FIELD_OF_VIEW_MM, Field, exact, voxel_widths
+from femur_lib.phantom.field import Field, exact, voxel_widths
 from femur_lib.phantom.parameters import Hip, Person
 from femur_lib.phantom.shapes import along, smooth_step, turned
 from femur_lib.phantom.subject import stream
@@ -28,7 +28,8 @@ class Body:
         rng = stream(person.seed, person.number, 3)
         # Noise has its place in mm, so that she is the same at every size. It fills the field and what lies beyond.
         axes = field.axes_mm(field.coarse)
-        room = (FIELD_OF_VIEW_MM[2] / 2, FIELD_OF_VIEW_MM[0] / 2, FIELD_OF_VIEW_MM[1] * 0.82)
+        view = field.view_mm
+        room = (view[2] / 2, view[0] / 2, view[1] * 0.82)
 
         def noise(*knots_mm: float) -> np.ndarray:
             return texture.smooth_field(rng, axes, room, knots_mm)

@@ -28,21 +28,23 @@ class Field:
         pixels: rows, and columns, across the field of view.
         slices: from front to back.
         beyond: whether arrays also hold what lies to the left and right of the field of view.
+        view_mm: how much it covers (rows, columns, slices); rows and columns cover the same.
     """
 
     pixels: int
     slices: int
     beyond: bool = False
+    view_mm: tuple[float, float, float] = FIELD_OF_VIEW_MM
 
     @property
     def pixel_mm(self) -> float:
         """Width of a pixel."""
-        return FIELD_OF_VIEW_MM[0] / self.pixels
+        return self.view_mm[0] / self.pixels
 
     @property
     def slice_mm(self) -> float:
         """Distance from one slice to the next."""
-        return FIELD_OF_VIEW_MM[2] / self.slices
+        return self.view_mm[2] / self.slices
 
     @property
     def coarse(self) -> int:
@@ -66,8 +68,8 @@ class Field:
         """
         margin = self.margin(pixels)
         y = ((self.slices - 1) / 2 - np.arange(self.slices)) * self.slice_mm
-        z = ((pixels - 1) / 2 - np.arange(pixels)) * (FIELD_OF_VIEW_MM[0] / pixels)
-        x = (np.arange(-margin, pixels + margin) - (pixels - 1) / 2) * (FIELD_OF_VIEW_MM[1] / pixels)
+        z = ((pixels - 1) / 2 - np.arange(pixels)) * (self.view_mm[0] / pixels)
+        x = (np.arange(-margin, pixels + margin) - (pixels - 1) / 2) * (self.view_mm[1] / pixels)
         return y, z, x
 
     def points(self, pixels: int, place: tuple[float, float, float]) -> Points:
@@ -129,7 +131,7 @@ def voxel_widths(distance: np.ndarray, field: Field) -> np.ndarray:
 
     A surface that is oblique to thick slices is blurred over more millimetres: that is the partial volume effect.
     """
-    cell = FIELD_OF_VIEW_MM[0] / field.coarse
+    cell = field.view_mm[0] / field.coarse
     slopes = np.gradient(distance, field.slice_mm, cell, cell)
     sizes = (field.slice_mm, field.pixel_mm, field.pixel_mm)
     return sum(np.abs(g) * np.float32(s) for g, s in zip(slopes, sizes, strict=True)) + np.float32(0.05)

@@ -12,7 +12,7 @@ import numpy as np
 from femur_lib.phantom import femur, surroundings, texture
 from femur_lib.phantom.body import Body
 from femur_lib.phantom.femur import femur_frame, hip_frame
-from femur_lib.phantom.field import FIELD_OF_VIEW_MM, Box
+from femur_lib.phantom.field import Box
 from femur_lib.phantom.shapes import Points, along, band, occupancy, sphere, turned
 from femur_lib.phantom.surroundings import pelvis_frame
 from femur_lib.phantom.tissue import bone_attenuation
@@ -24,7 +24,10 @@ Where = tuple[np.ndarray, ...] | EllipsisType
 
 @dataclass(frozen=True)
 class Canvas:
-    """A slice being painted: the brightness of fat and of water at every pixel, (rows, columns)."""
+    """A slice being painted: the brightness of fat and of water at every pixel, (rows, columns).
+
+    With an axis in front, several pictures are painted at once that differ in how bright tissues are.
+    """
 
     fat: np.ndarray
     water: np.ndarray
@@ -42,12 +45,15 @@ class Canvas:
         where: Where = ...,
     ) -> None:
         """Paint a tissue over a share (0 to 1) of each pixel, or of each pixel of ``where``."""
-        self.fat[where] += share * (fat - self.fat[where])
-        self.water[where] += share * (water - self.water[where])
+        for canvas, colour in ((self.fat, fat), (self.water, water)):
+            if where is not ... and np.ndim(colour) == 3:
+                colour = colour[:, 0]  # (pictures, 1, pixels): of several pictures at once
+            at = where if where is ... else (..., *where)
+            canvas[at] += share * (colour - canvas[at])
 
     def part(self, box: Box) -> "Canvas":
         """A rectangle of this canvas: what is painted there is painted here."""
-        return Canvas(self.fat[box], self.water[box])
+        return Canvas(self.fat[(..., *box)], self.water[(..., *box)])
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def _soft_tissue(body: Body, k: int, pixels: int) -> Canvas:
     x, y, z = field.points(pixels, protocol.place)
     p = turned((x[0], y[k], z[0]), hip_frame(protocol))
     canvas = Canvas.blank(*p[0].shape)
-    edge = max(0.5, 1.1 * FIELD_OF_VIEW_MM[0] / pixels)  # mm over which a border of soft tissue fades
+    edge = max(0.5, 1.1 * field.view_mm[0] / pixels)  # mm over which a border of soft tissue fades
     cloud, septa, gap, muscle = (
         field.enlarged(coarse[k], pixels) for coarse in (body.cloud, body.septa, body.muscle_gap, body.muscle)
     )
@@ -178,7 +184,8 @@ def _joint(body: Body, canvas: Canvas, bone: np.ndarray, in_hip: Points, edge: f
 def paint_bones(body: Body, k: int, canvas: Canvas) -> Labels:
     """Paint pelvis and femur over slice ``k`` at full resolution, and say where they are."""
     field = body.field
-    exact, rater = np.zeros(canvas.fat.shape, np.uint8), np.zeros(canvas.fat.shape, bool)
+    shape = canvas.fat.shape[-2:]
+    exact, rater = np.zeros(shape, np.uint8), np.zeros(shape, bool)
     above = field.axes_mm(field.pixels)[1][:, None]
 
     def fine(coarse: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 
 from femur_lib.phantom.body import Body
-from femur_lib.phantom.field import FIELD_OF_VIEW_MM, Field
+from femur_lib.phantom.field import Field
 from femur_lib.phantom.painting import Canvas, Labels, paint
 from femur_lib.phantom.parameters import Person, Protocol
 from femur_lib.phantom.shapes import smooth_step
@@ -62,7 +62,7 @@ def chemical_shift(fat: np.ndarray, pixels: int, strength: float = 1.0) -> np.nd
 
 def slab_profile(field: Field, strength: float = 1.0) -> np.ndarray:
     """How strongly each slice is excited: the outer 9 mm on either side (6 of 60 slices) fall off [A]."""
-    to_end = FIELD_OF_VIEW_MM[2] / 2 - np.abs(field.axes_mm(field.coarse)[0])
+    to_end = field.view_mm[2] / 2 - np.abs(field.axes_mm(field.coarse)[0])
     return (1 - strength * (1 - np.clip(smooth_step(to_end, -3.75, 8.25), 0.3, 1))).astype(np.float32)
 
 
