@@ -45,7 +45,7 @@ def deform(
     scale: float = 0.15,
     elastic: float = 1.5,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotate, scale, shift and bend both in-plane, every slice in the same way.
+    """Rotate, scale, shift and bend both in-plane, every slice in the same way. Beyond its border an image goes on.
 
     Args:
         image: (rows, columns, slices).
@@ -71,7 +71,7 @@ def deform(
     for k in range(image.shape[2]):  # a sample of a 2D network has three slices of the image, and one of the mask
         new_image[..., k] = ndimage.map_coordinates(image[..., k], where, order=1, mode="nearest")
     for k in range(mask.shape[2]):
-        soft = ndimage.map_coordinates(mask[..., k].astype(np.float32), where, order=1, mode="constant")
+        soft = ndimage.map_coordinates(mask[..., k].astype(np.float32), where, order=1, mode="nearest")
         new_mask[..., k] = soft >= 0.5
     return new_image, new_mask
 

@@ -32,6 +32,7 @@ A cohort is a folder of scans and masks (data/README.md). Bring your own with `f
 """
 
 
+DRAWN = "drawn"  # what stands for a cohort where hips are drawn while a network is trained
 AXES = "the directions of the axes, such as LIP, for files that do not say them (sform and qform unset, or an identity)"
 SERIES = "the number of the DICOM series, for folders that hold several (without it they are listed)"
 
@@ -136,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--profile", help="also name femora that lie partly outside the slices that this profile trains on")
 
     p = verb("train", "Train one network on one fold.", "If it is stopped, or even killed, start it again and it goes on. RUN appears when it is finished.")  # fmt: skip
-    p.add_argument("cohort", type=Path)
+    p.add_argument("cohort", type=Path, help="a folder of scans and masks; or drawn, for hips that are drawn meanwhile (the profile drawn)")  # fmt: skip
     p.add_argument("folder", type=Path, metavar="RUN", help="a new folder for the network and its record")
     p.add_argument(
         "--network",
@@ -184,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     p = verb("predict", "Segment scans; probability and mask come out on each scan's own grid.")
-    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run; or several, whose probabilities are averaged")  # fmt: skip
+    p.add_argument("folder", type=Path, metavar="RUN", help="a finished run, or hip-drawn, which comes with the library; or several, whose probabilities are averaged")  # fmt: skip
     p.add_argument(
         "images",
         type=Path,
@@ -322,10 +323,16 @@ def _train(a) -> None:
     from femur_lib.cohort import read_cohort
     from femur_lib.config import load_profile, prepare_backend
 
-    cohort, profile = read_cohort(a.cohort), load_profile(a.profile)
+    drawn = str(a.cohort) == DRAWN and not a.cohort.exists()
+    cohort, profile = None if drawn else read_cohort(a.cohort), load_profile(a.profile)
     if a.epochs is not None and a.epochs < 1:
         raise DataError(f"--epochs is {a.epochs}; at least 1 was expected.", "Ask for more.")
     prepare_backend(profile, a.network)
+    if cohort is None:
+        from femur_lib.lab.drawn import train_drawn
+
+        _say(f"run: {train_drawn(a.folder, a.network, profile, a.epochs, _say)}")
+        return
     from femur_lib.training import train
 
     _say(f"run: {train(cohort, a.folder, a.network, profile, None if a.all_subjects else a.fold or 0, a.epochs, _say)}")
@@ -349,8 +356,9 @@ def _predict(a) -> None:
     from femur_lib.cohort import read_cohort
     from femur_lib.evaluation import predict_files, scans_of_cohort, scans_of_files, several_as_one
     from femur_lib.lab.pelvis import predict_pelves
+    from femur_lib.runs import load_run, run_folder
 
-    runs = [a.folder, *takewhile(lambda path: (path / "run.json").is_file(), a.images)]
+    runs = [a.folder, *takewhile(lambda path: (run_folder(path) / "run.json").is_file(), a.images)]
     a.images = a.images[len(runs) - 1 :]
     if bool(a.images) == bool(a.cohort):
         raise DataError("femur predict takes either IMAGE or --cohort.", "Give one of them; see femur predict --help.")
@@ -362,8 +370,6 @@ def _predict(a) -> None:
         raise DataError("--pelvis is for scans of both hips; the scans of a cohort show one each.", "Leave it out.")
     cohort = read_cohort(a.cohort) if a.cohort else None
     scans = scans_of_files(a.images) if cohort is None else []
-    from femur_lib.runs import load_run
-
     loaded = [load_run(run, a.precision, a.patches) for run in runs]
     if cohort is not None:
         seen = [name for run in loaded for name in run.record["training"]] if a.subjects == "unseen" else []
@@ -389,8 +395,13 @@ def _evaluate(a) -> None:
 
     cohort = read_cohort(a.cohort)
     from femur_lib.evaluation import evaluate, summary
-    from femur_lib.runs import load_run
+    from femur_lib.runs import WEIGHTS, load_run, run_folder
 
+    if run_folder(a.folder).parent == WEIGHTS:
+        raise DataError(
+            f"{a.folder} came with the library, and scores would be written into its folder.",
+            f"Use femur predict {a.folder} --cohort {a.cohort} --out FOLDER, and femur score.",
+        )
     _pictures_to_files()
     scores = evaluate(cohort, load_run(a.folder), _say).scores
     _say_scores(scores, summary(scores, len(scores)))

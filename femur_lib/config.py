@@ -4,7 +4,8 @@ A *recipe* is how to train, and nothing else. ``paper`` is the paper's: Eq. 1, A
 stopping on validation accuracy, the weights of the best epoch, the threshold from the validation fold. ``ours`` is made
 for unseen patients: Dice plus cross-entropy, copies of the scans that are deformed and lit differently, a learning rate
 that falls to zero over a fixed number of epochs, the weights of the last epoch, the threshold from the training scans.
-Its validation fold serves nothing but validation.
+Its validation fold serves nothing but validation. ``drawn`` is for hips that are drawn while the network is trained
+(:mod:`femur_lib.lab.drawn`): ours, with scans that differ by chance in whatever a scanner can do.
 
 A *profile* is a YAML file of sizes: the grid, the epochs, the networks. It changes the method only through its recipe,
 which says so by its name::
@@ -55,6 +56,7 @@ from femur_lib.preprocessing import Grid, padded_size
 
 Loss = Literal["weighted-cross-entropy", "border-weighted", "cross-entropy", "dice-cross-entropy"]
 Augmentation = Literal["flip", "rotate", "scale", "elastic", "intensity", "noise"]
+Drawing = Literal["position", "slices", "contrast", "coils", "noise", "artefacts"]  # phantom.randomised.RANDOM
 RETIRED = {"gpus": 1, "intensities": "z-score"}  # settings of older runs, and the only value that still means anything
 
 
@@ -66,6 +68,9 @@ class Recipe(BaseModel):
     base: str = Field(default="paper", description="the named recipe that this is, or was changed from")
     loss: Loss = Field(default="weighted-cross-entropy", description="what is minimised, see femur_lib.losses")
     augmentation: tuple[Augmentation, ...] = Field(default=("flip",), description="see femur_lib.augmentation")
+    drawing: tuple[Drawing, ...] = Field(
+        default=(), description="what is left to chance in hips that are drawn, see femur_lib.phantom.randomised"
+    )
     schedule: Literal["constant", "cosine"] = Field(
         default="constant", description="of the learning rate; cosine warms up for an epoch, then falls to zero"
     )
@@ -102,6 +107,14 @@ RECIPES = {
         schedule="cosine",
         keep="last",
     ),
+    "drawn": Recipe(
+        base="drawn",
+        loss="dice-cross-entropy",
+        augmentation=("flip", "rotate", "scale", "elastic", "intensity"),
+        drawing=("position", "slices", "contrast", "coils", "noise", "artefacts"),
+        schedule="cosine",
+        keep="last",
+    ),
 }
 
 
@@ -111,7 +124,7 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     profile: str = Field(pattern=r"^\w[\w .+-]*$", description="its name, after which the folder of its runs is called")
-    subjects: int = Field(86, ge=4, description="how many synthetic hips to make where no cohort is given")
+    subjects: int = Field(86, ge=4, description="how many synthetic hips to make, or women to draw, without a cohort")
     grid_2d: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
         (512, 512, 48), description="rows, columns and slices that 2D networks are trained on"
     )
@@ -134,6 +147,12 @@ class Profile(BaseModel):
     batch_size_2d: int = Field(1, ge=1)
     batch_size_3d: int = Field(1, ge=1)
     passes_3d: int = Field(1, ge=1, description="how often an epoch of a 3D network sees each scan")
+    epoch_scans: int = Field(
+        0, ge=0, description="how many scans an epoch has at least; if there are fewer, it sees them more often"
+    )
+    start_from: str = Field(
+        "", description="a finished run of the same network to begin with, or the name of weights in femur_lib/weights"
+    )
     folds: int = Field(4, ge=2)
     seed: int = Field(0, ge=0, lt=2**32)
     training_seed: int | None = Field(

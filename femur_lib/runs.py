@@ -18,10 +18,18 @@ import pandas as pd
 from pydantic import BaseModel, Field, ValidationError
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import HALF_WRITTEN, find_damage, read_csv, read_json, unpacked_hash, write_json
+from femur_lib._runtime.files import (
+    HALF_WRITTEN,
+    checksums,
+    find_damage,
+    read_csv,
+    read_json,
+    unpacked_hash,
+    write_json,
+)
 from femur_lib._runtime.machine import PRECISIONS
 from femur_lib.cohort import Cohort
-from femur_lib.config import Profile, prepare_backend, resolve
+from femur_lib.config import Profile, Settings, prepare_backend, resolve
 from femur_lib.inference import Segmenter
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(strict=True, ge=0)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
+WEIGHTS = Path(__file__).parent / "weights"
 ASIDE = "damaged"  # the folder, among a study's, that keeps damaged runs
 KEPT = {"best epoch": "best", "last epoch": "last", "average at the last epoch": "average"}  # as older runs said it
 
@@ -55,13 +64,19 @@ class Record(BaseModel):
     finished: str
 
 
+def run_folder(run: str | os.PathLike) -> Path:
+    """The folder of a run; or, for a name such as "hip-drawn", of weights that come with the library."""
+    come_with_it = WEIGHTS / run
+    return come_with_it if not Path(run).exists() and come_with_it.is_dir() else Path(run)
+
+
 def read_record(folder: str | os.PathLike) -> dict:
     """The record (run.json) of a finished run, in today's words if it is older.
 
     Raises:
         DataError: the folder is not a finished run, or its record does not say what a :class:`Record` says.
     """
-    folder = Path(folder)
+    folder = run_folder(folder)
     if not (folder / "run.json").is_file() or not (folder / "model.keras").is_file():
         if partial_folder(folder).is_dir():
             raise DataError(
@@ -203,6 +218,21 @@ def _comparable(record: dict) -> dict:
     return record | {"profile": settings}
 
 
+def describe_start(start: str, settings: Settings) -> dict[str, str]:
+    """What a training begins with, for its record: the run's name, and the SHA-256 of its network.
+
+    Raises:
+        DataError: it is not a finished run of such a network.
+    """
+    record, folder = read_record(start), run_folder(start)
+    if Profile(**record["profile"]).architecture(record["network"]) != settings.architecture:
+        raise DataError(
+            f"{start} is a network {record['network']}; the training of {settings.network} cannot start from it.",
+            "Train the same network, or leave out start_from.",
+        )
+    return {"run": folder.name, **checksums(folder, ("model.keras",))}
+
+
 def data_hash(cohort: Cohort, subjects: Sequence[str]) -> str:
     """SHA-256 over the names and contents of the subjects' images and masks."""
     digest = hashlib.sha256()
@@ -230,7 +260,7 @@ def load_run(folder: str | os.PathLike, precision: str = "", patches: str = "") 
     """Read a finished run back, its network ready to predict on this machine.
 
     Args:
-        folder: of the run.
+        folder: of the run, or the name of weights that come with the library (:func:`run_folder`).
         precision: what to compute in, see :mod:`femur_lib._runtime.machine`; empty takes the profile's, where "auto" is
             what this machine does best, whatever it was in training.
         patches: for unpadded networks, "nine" or "one"; empty takes the profile's.
@@ -238,7 +268,7 @@ def load_run(folder: str | os.PathLike, precision: str = "", patches: str = "") 
     Raises:
         DataError: the folder is not a finished run.
     """
-    folder = Path(folder)
+    folder = run_folder(folder)
     record = read_record(folder)
     refuse_damaged(folder)
     profile = Profile(**record["profile"])

@@ -8,9 +8,11 @@ killed, it goes on with the last whole epoch and ends as if nothing had happened
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,9 @@ from femur_lib.runs import (
     claim,
     compare,
     data_hash,
+    describe_start,
     is_finished,
+    load_run,
     partial_folder,
     precision_begun_in,
     read_record,
@@ -82,23 +86,87 @@ def train(
         TrainingFailed: the loss is not a number, or no femur is found.
     """
     run = Path(run)
-    machine.prepare(profile.deterministic)
-    if epochs is not None:
-        profile = profile.model_copy(update={"epochs": epochs})
+    if profile.recipe.drawing:
+        raise DataError(
+            f"The profile {profile.profile} has a recipe for hips that are drawn, not for {cohort.root}.",
+            "Give drawn instead of a cohort, or choose another profile.",
+        )
     training, validation = split(cohort, profile, fold)
-    # "auto" is the machine's choice, but a training goes on as it began, and is found where it was finished elsewhere.
-    settings = resolve(profile, network, precision_begun_in(run) if profile.precision == "auto" else "")
-    record = {
-        "network": network,
-        "fold": fold,
-        "profile": profile.model_dump(mode="json"),
-        "precision": settings.precision,
+    described = {
         "training": list(training),
         "validation": list(validation),
         "source": cohort.source,
         "synthetic": cohort.synthetic,
         "data_sha256": data_hash(cohort, training + validation),
     }
+
+    def load(settings: Settings, work: Path) -> Material:
+        cache = run.parent / ".femur-cache"
+        with room(run.parent, bytes_to_write(settings, cohort, training + validation, cache, work)):
+            training_samples = load_samples(cohort, training, settings.grid, cache)
+            validation_samples = load_samples(cohort, validation, settings.grid, cache)
+        cut_off = [sample.subject for sample in training_samples + validation_samples if sample.outside]
+        if cut_off:
+            progress(
+                f"the network is trained on the central {settings.grid.slices} slices; in {len(cut_off)} of "
+                f"{len(training + validation)} scans the femur goes on beyond them: {', '.join(cut_off)}"
+            )
+        return of_cohort(cohort, settings, training_samples, validation_samples)
+
+    if epochs is not None:
+        profile = profile.model_copy(update={"epochs": epochs})
+    return train_on(run, network, profile, fold, described, load, progress)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a training learns from, once it is at hand.
+
+    Attributes:
+        batches: the training's, with an ``epoch`` to be set before each one begins.
+        held_out: for validation, if there is any.
+        loss: what is minimised.
+        histogram: of a trained network's probabilities where the threshold is chosen.
+        chosen_on: what scans those are.
+        spacing_mm: of the training's voxels.
+    """
+
+    batches: Any
+    held_out: keras.utils.PyDataset | None
+    loss: keras.losses.Loss
+    histogram: Callable[[Segmenter], ProbabilityHistogram]
+    chosen_on: str
+    spacing_mm: Sequence[float] | np.ndarray
+
+
+def train_on(
+    run: Path,
+    network: str,
+    profile: Profile,
+    fold: int | None,
+    described: dict,
+    load: Callable[[Settings, Path], Material],
+    progress: Progress = print,
+) -> Path:
+    """Train one run on what ``load`` makes, go on with it, or return it if it is finished; as :func:`train`.
+
+    Args:
+        run, network, profile, fold, progress: as of :func:`train`.
+        described: what is learned from, for the record; a run that learned from something else is refused.
+        load: called with the settings and the folder that the training works in, if there is something left to train.
+    """
+    machine.prepare(profile.deterministic)
+    # "auto" is the machine's choice, but a training goes on as it began, and is found where it was finished elsewhere.
+    settings = resolve(profile, network, precision_begun_in(run) if profile.precision == "auto" else "")
+    record: dict[str, Any] = {
+        "network": network,
+        "fold": fold,
+        "profile": profile.model_dump(mode="json"),
+        "precision": settings.precision,
+        **described,
+    }
+    if profile.start_from:
+        record["started_from"] = describe_start(profile.start_from, settings)
     if is_finished(run, record):  # asked before the lock, too: the run may lie where nothing can be written
         progress(f"{run} is finished already")
         return run
@@ -115,21 +183,12 @@ def train(
         prepare_backend(profile, network)
         width = 4 if settings.precision == "float32" else 2
         machine.warn_if_too_large(network, profile.training_bytes(network, width), machine.machine_bytes())
-        cache = run.parent / ".femur-cache"
-        with room(run.parent, bytes_to_write(settings, cohort, training + validation, cache, work)):
-            training_samples = load_samples(cohort, training, settings.grid, cache)
-            validation_samples = load_samples(cohort, validation, settings.grid, cache)
-        cut_off = [sample.subject for sample in training_samples + validation_samples if sample.outside]
-        if cut_off:
-            progress(
-                f"the network is trained on the central {settings.grid.slices} slices; in {len(cut_off)} of "
-                f"{len(training + validation)} scans the femur goes on beyond them: {', '.join(cut_off)}"
-            )
+        material = load(settings, work)
         claim(work, record)  # only now, when every scan has been read and found good
         with room(work):
-            weights, seconds = fit(work, settings, training_samples, validation_samples, progress)
+            weights, seconds = fit(work, settings, material, progress)
             progress("choosing the threshold")
-            _record(work, cohort, settings, record, training_samples, weights, seconds)
+            _record(work, settings, record, material, weights, seconds)
         _finish(work, run)
     return run
 
@@ -164,9 +223,31 @@ def split(cohort: Cohort, profile: Profile, fold: int | None) -> tuple[tuple[str
     return chosen.training, chosen.validation
 
 
-def fit(
-    work: Path, settings: Settings, training: list[Sample], validation: list[Sample], progress: Progress
-) -> tuple[Path, float]:
+def of_cohort(cohort: Cohort, settings: Settings, training: list[Sample], validation: list[Sample]) -> Material:
+    """What a training learns from scans that lie on disk."""
+    s, recipe, border = settings, settings.recipe, settings.recipe.loss == "border-weighted"
+    passes = max(s.passes, -(-s.profile.epoch_scans // len(training)))
+    batches = HipDataset(training, s.architecture, s.batch_size, recipe.augmentation, s.seed, border, passes)
+    held_out = HipDataset(validation, s.architecture, s.batch_size, border_weights=border) if validation else None
+    # The paper lets the validation scans choose; other recipes leave them alone and take the last epoch.
+    chosen_on = "validation" if recipe.keep == "best" and validation else "training"
+    choosing = [sample.subject for sample in (validation if chosen_on == "validation" else training)]
+
+    def histogram(segmenter: Segmenter) -> ProbabilityHistogram:
+        def look_at(name: str) -> ProbabilityHistogram:
+            image, mask = read_subject(cohort[name])
+            counts = ProbabilityHistogram()
+            counts.add(mask.array, predict_volume(segmenter, image).array)
+            return counts
+
+        return sum(machine.side_by_side(look_at, choosing), ProbabilityHistogram())
+
+    spacing = np.median([sample.spacing_mm for sample in training], axis=0)
+    loss = loss_of(recipe.loss, [sample.mask for sample in training])
+    return Material(batches, held_out, loss, histogram, chosen_on, spacing)
+
+
+def fit(work: Path, settings: Settings, material: Material, progress: Progress) -> tuple[Path, float]:
     """Train until the recipe says stop, or go on with what lies in ``work``, which then holds ``history.csv``.
 
     Returns:
@@ -175,13 +256,12 @@ def fit(
     Raises:
         TrainingFailed: the loss is not a number, or no femur is found.
     """
-    s, profile, recipe = settings, settings.profile, settings.recipe
+    s, profile, recipe, batches = settings, settings.profile, settings.recipe, material.batches
     keras.utils.set_random_seed(s.seed)
-    border = recipe.loss == "border-weighted"
-    batches = HipDataset(training, s.architecture, s.batch_size, recipe.augmentation, s.seed, border, s.passes)
     model = unet(s.architecture, s.input_size(), s.precision)
-    loss = loss_of(recipe.loss, [sample.mask for sample in training])
-    model.compile(optimiser(settings, len(batches)), loss, metrics=["accuracy", FemurDice()])
+    if profile.start_from:
+        model.set_weights(load_run(profile.start_from).model.get_weights())
+    model.compile(optimiser(settings, len(batches)), material.loss, metrics=["accuracy", FemurDice()])
 
     history, epochs = work / "history.csv", work / "epochs"
     done = epochs_kept(epochs)
@@ -194,7 +274,7 @@ def fit(
         *tensorboard(work / "tensorboard"),
     ]
     early, kept = None, KeptEpochs(epochs, past)
-    if recipe.keep == "best" and validation:
+    if recipe.keep == "best" and material.held_out is not None:
         watched, mode = recipe.watched
         early = PaperEarlyStopping(
             past, monitor=watched, mode=mode, min_delta=profile.min_delta, patience=profile.patience,
@@ -217,12 +297,11 @@ def fit(
         )
     )
     batches.epoch = done  # JAX and PyTorch look at a batch before the first epoch begins
-    held_out = HipDataset(validation, s.architecture, s.batch_size, border_weights=border) if validation else None
     model.fit(
         batches,
         epochs=profile.epochs,
         initial_epoch=done,
-        validation_data=held_out,
+        validation_data=material.held_out,
         callbacks=callbacks,
         verbose=0,
         shuffle=False,  # the dataset shuffles
@@ -273,34 +352,22 @@ def _past(history: Path, epochs: int) -> pd.DataFrame:
     return rows
 
 
-def _record(
-    work: Path, cohort: Cohort, settings: Settings, record: dict, training: list[Sample], weights: Path, seconds: float
-) -> None:
+def _record(work: Path, settings: Settings, record: dict, material: Material, weights: Path, seconds: float) -> None:
     """Choose the threshold, and save the network and, last, its record."""
     s, keep = settings, settings.recipe.keep
-    # The paper lets the validation scans choose; other recipes leave them alone and take the last epoch.
-    by_validation = keep == "best" and record["validation"]
-    choosing = "validation" if by_validation else "training"
     model = unet(s.architecture, s.input_size())  # float32: a saved network suits any machine
     load_state(weights, model)
     flip, patches, every = s.profile.flip_predictions, s.profile.patches, s.profile.evaluation_slices == "all"
     predictor = rebuilt(model, s.architecture, s.input_size(patches), s.precision)
     segmenter = Segmenter(predictor, s.architecture, s.grid, flip=flip, patches=patches, every_slice=every)
-
-    def look_at(name: str) -> ProbabilityHistogram:
-        image, mask = read_subject(cohort[name])
-        counts = ProbabilityHistogram()
-        counts.add(mask.array, predict_volume(segmenter, image).array)
-        return counts
-
-    histogram = sum(machine.side_by_side(look_at, record[choosing]), ProbabilityHistogram())
+    histogram = material.histogram(segmenter)
     model.save(work / "model.keras")
     history, peak = pd.read_csv(work / "history.csv"), machine.peak_bytes()
     found = {
         "threshold": histogram.best_threshold(),
-        "threshold_chosen_on": choosing,
-        "kept": "average" if keep == "average" else "best" if by_validation else "last",
-        "grid_spacing_mm": np.median([sample.spacing_mm for sample in training], axis=0).round(4).tolist(),
+        "threshold_chosen_on": material.chosen_on,
+        "kept": keep if keep != "best" or material.held_out is not None else "last",
+        "grid_spacing_mm": np.round(material.spacing_mm, 4).tolist(),
         "epochs_trained": len(history),
         "seconds_training": round(seconds, 1),
         "peak_memory_gib": None if peak is None else round(peak / 2**30, 2),

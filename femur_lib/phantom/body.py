@@ -1,5 +1,7 @@
 """One woman laid out on the coarse grid: everything that her slices are painted from."""
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -63,7 +65,7 @@ class Body:
         self.septa = noise(12, 7, 7)
         self.origins = rng.uniform(0, 500, (6, 3)).astype(np.float32)  # where each texture begins, in mm
         self.lesion = _lesion(hip, rng)
-        self.bright = signals(protocol.flip_degrees, protocol.muscle_t1_ms)
+        self.bright: dict[str, Any] = signals(protocol.flip_degrees, protocol.muscle_t1_ms)
         self.strands = texture.strands(field.pixel_mm, field.slice_mm)
 
 

@@ -15,14 +15,14 @@ import numpy as np
 from femur_lib.phantom.shapes import Points
 
 FIELD_OF_VIEW_MM = (119.808, 119.808, 90.0)  # rows, columns, slices: 512 x 0.234 mm and 60 x 1.5 mm (paper, Dataset)
-COARSE = 96  # cells of the coarse grid across the field of view
+COARSE = 96  # cells of the coarse grid across this field of view
 BEYOND = 0.3125  # of the field of view, on each side: as far as what wraps round comes from
 Box = tuple[slice, slice]  # rows and columns
 
 
 @dataclass(frozen=True)
 class Field:
-    """The paper's field of view, divided into pixels and slices; arrays are (slices, rows, columns).
+    """A field of view, by default the paper's, divided into pixels and slices; arrays are (slices, rows, columns).
 
     Attributes:
         pixels: rows, and columns, across the field of view.
@@ -48,8 +48,8 @@ class Field:
 
     @property
     def coarse(self) -> int:
-        """Cells of the coarse grid across the field of view."""
-        return min(self.pixels, COARSE)
+        """Cells of the coarse grid across the field of view: in a wider one as many more."""
+        return min(self.pixels, round(COARSE * self.view_mm[0] / FIELD_OF_VIEW_MM[0]))
 
     def margin(self, pixels: int) -> int:
         """Columns beyond the field of view on each side, on a grid with so many pixels across it."""

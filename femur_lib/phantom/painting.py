@@ -6,6 +6,7 @@ shifts fat against water (chemical shift).
 
 from dataclasses import dataclass
 from types import EllipsisType
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +34,9 @@ class Canvas:
     water: np.ndarray
 
     @classmethod
-    def blank(cls, rows: int, columns: int) -> "Canvas":
-        """Air: nothing has been painted yet."""
-        return cls(*np.zeros((2, rows, columns), np.float32))
+    def blank(cls, *shape: int) -> "Canvas":
+        """Air: nothing has been painted yet. The shape ends with rows and columns."""
+        return cls(*np.zeros((2, *shape), np.float32))
 
     def cover(
         self,
@@ -45,10 +46,10 @@ class Canvas:
         where: Where = ...,
     ) -> None:
         """Paint a tissue over a share (0 to 1) of each pixel, or of each pixel of ``where``."""
-        for canvas, colour in ((self.fat, fat), (self.water, water)):
-            if where is not ... and np.ndim(colour) == 3:
+        at: Any = where if where is ... else (..., *where)
+        for canvas, colour in ((self.fat, np.asarray(fat)), (self.water, np.asarray(water))):
+            if where is not ... and colour.ndim == 3:
                 colour = colour[:, 0]  # (pictures, 1, pixels): of several pictures at once
-            at = where if where is ... else (..., *where)
             canvas[at] += share * (colour - canvas[at])
 
     def part(self, box: Box) -> "Canvas":
@@ -68,10 +69,10 @@ def paint(body: Body, k: int) -> tuple[Canvas, Labels]:
     """Slice ``k`` from the front, lateral to the right: its brightness before coils and noise, and its labels."""
     pixels = body.field.pixels
     if pixels >= 2 * FINE_ENOUGH and pixels % 2 == 0:
-        half = _soft_tissue(body, k, pixels // 2)
+        half = paint_soft_tissue(body, k, pixels // 2)
         canvas = Canvas(*(_doubled(_doubled(image).T).T for image in (half.fat, half.water)))
     else:
-        canvas = _soft_tissue(body, k, pixels)
+        canvas = paint_soft_tissue(body, k, pixels)
     return canvas, paint_bones(body, k, canvas)
 
 
@@ -87,12 +88,15 @@ def _doubled(image: np.ndarray) -> np.ndarray:
 # ---- Soft tissue
 
 
-def _soft_tissue(body: Body, k: int, pixels: int) -> Canvas:
-    """Everything except bone."""
+def paint_soft_tissue(body: Body, k: int, pixels: int) -> Canvas:
+    """Paint slice ``k`` with everything except bone.
+
+    Where each tissue of ``body.bright`` has several values, (pictures, 1, 1), so many pictures are painted at once.
+    """
     hip, protocol, field, bright = body.person.hip, body.person.protocol, body.field, body.bright
     x, y, z = field.points(pixels, protocol.place)
     p = turned((x[0], y[k], z[0]), hip_frame(protocol))
-    canvas = Canvas.blank(*p[0].shape)
+    canvas = Canvas.blank(*np.shape(bright["muscle"])[:-2], *p[0].shape)
     edge = max(0.5, 1.1 * field.view_mm[0] / pixels)  # mm over which a border of soft tissue fades
     cloud, septa, gap, muscle = (
         field.enlarged(coarse[k], pixels) for coarse in (body.cloud, body.septa, body.muscle_gap, body.muscle)

@@ -1,0 +1,173 @@
+"""Train a network on hips that are drawn while it learns, and pack its weights to lie in the library.
+
+No scan of a patient takes part, neither in the training nor in the choice of the threshold. Each woman is painted
+once (:mod:`femur_lib.phantom.shares`) and kept in the cache; each step of the training sees one of them in a scan
+that nobody has seen before (:mod:`femur_lib.phantom.randomised`).
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from femur_lib import __version__
+from femur_lib._runtime.backend import keras
+from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import checksums, new_folder, read_json, write_json
+from femur_lib._runtime.words import Progress
+from femur_lib.augmentation import augment
+from femur_lib.config import Profile, Settings
+from femur_lib.inference import Segmenter, grid_probability
+from femur_lib.losses import loss_of
+from femur_lib.metrics.curves import ProbabilityHistogram
+from femur_lib.phantom.randomised import random_scan
+from femur_lib.phantom.shares import Shares, draw_varied_person, paint_shares
+from femur_lib.preprocessing import pad_to_multiple, z_score
+from femur_lib.runs import MEND, load_run
+from femur_lib.training import Material, train_on
+from femur_lib.unet import unet
+
+FIELD_MM = (
+    175.0,
+    131.0,
+    146.0,
+)  # a scan of one hip, from the pelvis down to the shaft; 1.37 x 1.37 x 5.2 mm in "drawn"
+HELD_OUT = 8  # every eighth woman chooses the threshold instead of training
+LOOKS = 3  # scans of each woman held out
+BYTES_OF_A_WOMAN = 20 * 2**20
+
+
+def train_drawn(
+    run: str | os.PathLike,
+    network: str,
+    profile: Profile,
+    epochs: int | None = None,
+    progress: Progress = print,
+) -> Path:
+    """Train one run on drawn hips, go on with it, or return it if it is finished; as :func:`femur_lib.training.train`.
+
+    Args:
+        run: the folder of the run. ``.femur-cache`` beside it keeps painted women (19 MB each); it may be removed.
+        network: its name.
+        profile: sizes and recipe, whose ``drawing`` says what differs from scan to scan.
+        epochs: fewer or more than the profile says.
+        progress: gets a line an epoch.
+
+    Raises:
+        DataError: the recipe is none for drawn hips, or the folder holds something else.
+    """
+    run = Path(run)
+    if profile.recipe.base != "drawn":
+        raise DataError(
+            f"The profile {profile.profile} has the recipe {profile.recipe.base}; drawn was expected.",
+            "Choose the profile drawn, or give a cohort to train on.",
+        )
+    if profile.architecture(network).dimensions != 3:
+        raise DataError(f"{network} is a 2D network; on drawn hips 3D ones can be trained.", "Choose one of these.")
+    if epochs is not None:
+        profile = profile.model_copy(update={"epochs": epochs})
+    chosen = range(HELD_OUT - 1, profile.subjects, HELD_OUT)
+    women = [k for k in range(profile.subjects) if k not in chosen]
+    described = {
+        "training": [f"drawn-{k:03d}" for k in women],
+        "validation": [f"drawn-{k:03d}" for k in chosen],
+        "source": f"drawn while training, women of seed {profile.seed}",
+        "synthetic": True,
+    }
+
+    def load(settings: Settings, work: Path) -> Material:
+        progress(f"painting {profile.subjects} women, or finding them in the cache")
+        painted = paint_women(profile.seed, range(profile.subjects), run.parent / ".femur-cache")
+        batches = DrawnHips([painted[k] for k in women], settings, profile.epoch_scans or len(women))
+        held_out = DrawnHips([painted[k] for k in chosen], settings, LOOKS * len(chosen), fixed=True)
+
+        def histogram(segmenter: Segmenter) -> ProbabilityHistogram:
+            counts = ProbabilityHistogram()
+            for number in range(held_out.scans):
+                image, mask = held_out.scan(number)
+                counts.add(mask, grid_probability(segmenter, image))
+            return counts
+
+        loss = loss_of(profile.recipe.loss, [])
+        return Material(batches, held_out, loss, histogram, "drawn hips held out", usual_spacing_mm(settings))
+
+    return train_on(run, network, profile, None, described, load, progress)
+
+
+def usual_spacing_mm(settings: Settings) -> tuple[float, float, float]:
+    """Of the drawn scans' voxels, before chance changes it: the network's grid over ``FIELD_MM``."""
+    grid = settings.grid
+    rows, columns, slices = (mm / n for mm, n in zip(FIELD_MM, (grid.rows, grid.columns, grid.slices), strict=True))
+    return rows, columns, slices
+
+
+def paint_women(seed: int, numbers: Sequence[int], cache: str | os.PathLike) -> list[Shares]:
+    """Women of a seed, painted side by side (about five seconds each) or found in the cache; read as needed."""
+    kept = joblib.Memory(cache, mmap_mode="r", verbose=0).cache(_painted)
+    jobs = (joblib.delayed(kept)(seed, k, __version__) for k in numbers)
+    for _ in joblib.Parallel(n_jobs=joblib.cpu_count(), return_as="generator_unordered")(jobs):
+        pass  # they are in the cache now, and are better read from there than sent
+    return [Shares(*kept(seed, k, __version__)) for k in numbers]
+
+
+def _painted(seed: int, k: int, version: str) -> tuple[np.ndarray, np.ndarray]:
+    woman = paint_shares(draw_varied_person(seed, k))
+    return woman.shares, woman.labels
+
+
+class DrawnHips(keras.utils.PyDataset):
+    """The batches of one epoch, each scan drawn from its number and the epoch: none is ever seen twice.
+
+    Args:
+        women: painted ones.
+        settings: of the training.
+        scans: how many an epoch has.
+        fixed: the same scans in every epoch, and no augmentation, for validation.
+    """
+
+    def __init__(self, women: Sequence[Shares], settings: Settings, scans: int, fixed: bool = False):
+        super().__init__(workers=1)  # more would prepare batches of an epoch before it is told which one it is
+        self.women, self.settings, self.scans, self.fixed, self.epoch = women, settings, scans, fixed, 0
+        grid = settings.grid
+        # Of the network's grid a part: steps cost less, and what lies at the image's edge differs from scan to scan.
+        self.shape = (grid.rows * 7 // 8, grid.columns, grid.slices * 6 // 7)
+
+    def __len__(self) -> int:
+        return -(-self.scans // self.settings.batch_size)
+
+    def scan(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image, z-scored, and mask of one scan of the current epoch; (rows, columns, slices)."""
+        recipe, seed = self.settings.recipe, self.settings.seed
+        rng = np.random.default_rng((seed, number) if self.fixed else (seed, self.epoch, number))
+        woman = self.women[number % len(self.women) if self.fixed else int(rng.integers(len(self.women)))]
+        image, mask = random_scan(woman, rng, self.shape, usual_spacing_mm(self.settings), recipe.drawing)
+        if not self.fixed:
+            image, mask = augment(image, mask, rng, recipe.augmentation)
+        return z_score(image), mask
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """One batch: float32 images (N, ..., 1) and uint8 masks (N, ...)."""
+        size, multiples = self.settings.batch_size, self.settings.architecture.size_multiple
+        scans = [self.scan(k) for k in range(number * size, min((number + 1) * size, self.scans))]
+        images, masks = (np.stack([pad_to_multiple(a, multiples) for a in part]) for part in zip(*scans, strict=True))
+        return images[..., None].astype(np.float32), masks
+
+
+def pack(run: str | os.PathLike, out: str | os.PathLike) -> Path:
+    """Copy a finished run into a new folder, its weights in half precision: half the size, the same masks.
+
+    It is read like any run, and computes in whatever precision is asked for.
+    """
+    folder, out = Path(run), Path(out)
+    finished = load_run(folder, "float32")
+    half = unet(finished.segmenter.architecture, precision="float16")
+    half.set_weights(finished.model.get_weights())
+    record = read_json(folder / "run.json", MEND)
+    with new_folder(out) as half_written:
+        half.save(half_written / "model.keras")
+        (half_written / "history.csv").write_bytes((folder / "history.csv").read_bytes())
+        record |= {"float_type": "float16", "files": checksums(half_written, ("model.keras", "history.csv"))}
+        write_json(half_written / "run.json", record)
+    return out
