@@ -52,7 +52,7 @@ def draw_varied_person(seed: int, k: int) -> Person:
     difficulty = replace(
         DIFFICULTIES["hard"],
         position_mm=8.0,
-        rotation_degrees=7.0,
+        rotation_degrees=10.0,
         red_marrow=0.45,
         marbling=float(rng.uniform(0.04, 0.30)),
         cortex=float(rng.uniform(0.6, 1.2)),
@@ -63,7 +63,11 @@ def draw_varied_person(seed: int, k: int) -> Person:
     hip = replace(
         person.hip,
         soft_tissue=float(rng.uniform(15, 75)),
-        abduction=float(rng.normal(2, 4)),
+        greater_trochanter=float(rng.uniform(0.78, 1.08)),
+        # Feet are tied together in the paper's protocol. Elsewhere they fall outwards, and knees lie on a cushion.
+        anteversion=float(rng.uniform(0, 45)),
+        flexion=float(rng.uniform(-22, 8)),
+        abduction=float(rng.uniform(-8, 12)),
         distal_cut=WHOLE_FEMUR_MM,
     )
     return replace(person, hip=hip)
