@@ -74,9 +74,12 @@ def test_a_shift_is_at_most_its_fraction_of_each_side(seed):
     assert (abs(by) <= [4.01, 2.01]).all()
 
 
-def test_beyond_the_border_there_is_no_femur():
-    everywhere = np.ones((24, 20))
-    assert 0 < deformed(everywhere, rngs()[1], shift=0.3).sum() < everywhere.sum()
+def test_beyond_the_border_a_femur_goes_on_as_its_image_does():
+    shaft = np.zeros((24, 20))
+    shaft[:, 8:12] = 1
+    image, mask = deform(shaft[..., None], shaft[..., None], rngs()[1], degrees=0, shift=0.3, scale=0, elastic=0)
+    assert mask[..., 0].any(axis=1).all()
+    np.testing.assert_array_equal(mask, image >= 0.5)
 
 
 def test_a_rotation_turns_about_the_middle_by_up_to_the_degrees_asked_and_keeps_the_size():
