@@ -131,9 +131,13 @@ class HipDataset(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self.items) // self.batch_size)
 
+    def volume(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image and mask of one scan on the grid, before augmentation."""
+        return self.samples[i].image, self.samples[i].mask
+
     def _item(self, item: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         i, k = item
-        image, mask = self.samples[i].image, self.samples[i].mask
+        image, mask = self.volume(i)
         flat = self.architecture.dimensions == 2
         if flat:
             image, mask = three_slices(image, k), mask[..., k : k + 1]

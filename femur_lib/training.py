@@ -123,17 +123,16 @@ class Material:
     """What a training learns from, once it is at hand.
 
     Attributes:
-        batches: the training's, with an ``epoch`` to be set before each one begins.
-        held_out: for validation, if there is any.
-        loss: what is minimised.
+        batches, held_out: for training, and for validation if there is any.
+        masks: of the training, by which a loss may weigh its classes.
         histogram: of a trained network's probabilities where the threshold is chosen.
         chosen_on: what scans those are.
         spacing_mm: of the training's voxels.
     """
 
-    batches: Any
-    held_out: keras.utils.PyDataset | None
-    loss: keras.losses.Loss
+    batches: HipDataset
+    held_out: HipDataset | None
+    masks: Sequence[np.ndarray]
     histogram: Callable[[Segmenter], ProbabilityHistogram]
     chosen_on: str
     spacing_mm: Sequence[float] | np.ndarray
@@ -243,8 +242,7 @@ def of_cohort(cohort: Cohort, settings: Settings, training: list[Sample], valida
         return sum(machine.side_by_side(look_at, choosing), ProbabilityHistogram())
 
     spacing = np.median([sample.spacing_mm for sample in training], axis=0)
-    loss = loss_of(recipe.loss, [sample.mask for sample in training])
-    return Material(batches, held_out, loss, histogram, chosen_on, spacing)
+    return Material(batches, held_out, [sample.mask for sample in training], histogram, chosen_on, spacing)
 
 
 def fit(work: Path, settings: Settings, material: Material, progress: Progress) -> tuple[Path, float]:
@@ -261,7 +259,8 @@ def fit(work: Path, settings: Settings, material: Material, progress: Progress) 
     model = unet(s.architecture, s.input_size(), s.precision)
     if profile.start_from:
         model.set_weights(load_run(profile.start_from).model.get_weights())
-    model.compile(optimiser(settings, len(batches)), material.loss, metrics=["accuracy", FemurDice()])
+    loss = loss_of(recipe.loss, material.masks)
+    model.compile(optimiser(settings, len(batches)), loss, metrics=["accuracy", FemurDice()])
 
     history, epochs = work / "history.csv", work / "epochs"
     done = epochs_kept(epochs)

@@ -14,18 +14,16 @@ import joblib
 import numpy as np
 
 from femur_lib import __version__
-from femur_lib._runtime.backend import keras
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import checksums, new_folder, read_json, write_json
 from femur_lib._runtime.words import Progress
-from femur_lib.augmentation import augment
 from femur_lib.config import Profile, Settings
+from femur_lib.dataset import HipDataset
 from femur_lib.inference import Segmenter, grid_probability
-from femur_lib.losses import loss_of
 from femur_lib.metrics.curves import ProbabilityHistogram
 from femur_lib.phantom.randomised import random_scan
 from femur_lib.phantom.shares import Shares, draw_varied_person, paint_shares
-from femur_lib.preprocessing import pad_to_multiple, z_score
+from femur_lib.preprocessing import z_score
 from femur_lib.runs import MEND, load_run
 from femur_lib.training import Material, train_on
 
@@ -85,13 +83,12 @@ def train_drawn(
 
         def histogram(segmenter: Segmenter) -> ProbabilityHistogram:
             counts = ProbabilityHistogram()
-            for number in range(held_out.scans):
-                image, mask = held_out.scan(number)
+            for number in range(len(held_out.items)):
+                image, mask = held_out.volume(number)
                 counts.add(mask, grid_probability(segmenter, image))
             return counts
 
-        loss = loss_of(profile.recipe.loss, [])
-        return Material(batches, held_out, loss, histogram, "drawn hips held out", usual_spacing_mm(settings))
+        return Material(batches, held_out, (), histogram, "drawn hips held out", usual_spacing_mm(settings))
 
     return train_on(run, network, profile, None, described, load, progress)
 
@@ -117,7 +114,7 @@ def _painted(seed: int, k: int, version: str) -> tuple[np.ndarray, np.ndarray]:
     return woman.shares, woman.labels
 
 
-class DrawnHips(keras.utils.PyDataset):
+class DrawnHips(HipDataset):
     """The batches of one epoch, each scan drawn from its number and the epoch: none is ever seen twice.
 
     Args:
@@ -128,31 +125,22 @@ class DrawnHips(keras.utils.PyDataset):
     """
 
     def __init__(self, women: Sequence[Shares], settings: Settings, scans: int, fixed: bool = False):
-        super().__init__(workers=1)  # more would prepare batches of an epoch before it is told which one it is
-        self.women, self.settings, self.scans, self.fixed, self.epoch = women, settings, scans, fixed, 0
+        augmentation = () if fixed else settings.recipe.augmentation
+        super().__init__([], settings.architecture, settings.batch_size, augmentation, settings.seed)
+        self.items = [(k, 0) for k in range(scans)]
+        self.women, self.settings, self.fixed = women, settings, fixed
         grid = settings.grid
         # Of the network's grid a part: steps cost less, and what lies at the image's edge differs from scan to scan.
         self.shape = (grid.rows * 7 // 8, grid.columns, grid.slices * 6 // 7)
 
-    def __len__(self) -> int:
-        return -(-self.scans // self.settings.batch_size)
-
-    def scan(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def volume(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Image, z-scored, and mask of one scan of the current epoch; (rows, columns, slices)."""
-        recipe, seed = self.settings.recipe, self.settings.seed
-        rng = np.random.default_rng((seed, number) if self.fixed else (seed, self.epoch, number))
-        woman = self.women[number % len(self.women) if self.fixed else int(rng.integers(len(self.women)))]
-        image, mask = random_scan(woman, rng, self.shape, usual_spacing_mm(self.settings), recipe.drawing)
-        if not self.fixed:
-            image, mask = augment(image, mask, rng, recipe.augmentation)
+        seed = self.settings.seed
+        rng = np.random.default_rng((seed, i) if self.fixed else (seed, self.epoch, i))
+        woman = self.women[i % len(self.women) if self.fixed else int(rng.integers(len(self.women)))]
+        drawing = self.settings.recipe.drawing
+        image, mask = random_scan(woman, rng, self.shape, usual_spacing_mm(self.settings), drawing)
         return z_score(image), mask
-
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """One batch: float32 images (N, ..., 1) and uint8 masks (N, ...)."""
-        size, multiples = self.settings.batch_size, self.settings.architecture.size_multiple
-        scans = [self.scan(k) for k in range(number * size, min((number + 1) * size, self.scans))]
-        images, masks = (np.stack([pad_to_multiple(a, multiples) for a in part]) for part in zip(*scans, strict=True))
-        return images[..., None].astype(np.float32), masks
 
 
 def pack(run: str | os.PathLike, out: str | os.PathLike) -> Path:
