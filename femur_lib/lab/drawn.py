@@ -125,8 +125,8 @@ class DrawnHips(HipDataset):
     """
 
     def __init__(self, women: Sequence[Shares], settings: Settings, scans: int, fixed: bool = False):
-        augmentation = () if fixed else settings.recipe.augmentation
-        super().__init__([], settings.architecture, settings.batch_size, augmentation, settings.seed)
+        augmentation, seed = ((), None) if fixed else (settings.recipe.augmentation, settings.seed)
+        super().__init__([], settings.architecture, settings.batch_size, augmentation, seed)
         self.items = [(k, 0) for k in range(scans)]
         self.women, self.settings, self.fixed = women, settings, fixed
         grid = settings.grid
