@@ -5,6 +5,7 @@
 # make measure  execute every notebook on a quiet machine and write results/notebooks.csv (README.md shows it)
 # make documents  fill the numbers of results/ into README.md and PAPER.md (documents/)
 # make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept
+# make assignment  write nbgrader/: the same exercises for nbgrader, which grades them (teaching/README.md)
 # make lab    set up, write the exercises, open JupyterLab
 # make gpu    on a CUDA machine that has Keras with JAX: parity, speed beside the paper's and PyTorch's, and its best
 #             network at its size; MINUTES=8 (benchmarks/README.md). PYTHON=its interpreter, here not make's environment
@@ -29,7 +30,7 @@ export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter$(if $(JUPYTER_PATH),:$(JUPY
 
 quoted = '$(subst ','\'',$(1))'# for the shell: a name may have blanks and apostrophes
 
-.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises lab slides lock clean
+.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises assignment lab slides lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -110,6 +111,9 @@ documents: $(READY)
 
 exercises: $(READY)
 	$(BIN)/python teaching/build_exercises.py
+
+assignment: $(READY)
+	$(BIN)/python teaching/build_exercises.py --nbgrader
 
 # The folder that holds exercises/ is this one, unless nothing can be written here (README.md, "A shared course").
 lab: exercises
