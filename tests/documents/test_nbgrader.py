@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 SOLVED = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NAME = "07_a_little_course"
 NUMBERS = [  # exercises whose answer is a number, the answer, and a usual mistake
-    ("00.3", "3", "4"), ("01.1", "82.134", "82134"), ("02.1", "420", "424"), ("02.3", "96", "94"), ("04.1", "0.5", "0.9"),
-    ("04.2", "41", "40"), ("05.1", "0.838", "0.98"), ("06.2", "12", "11"), ("07.1", "1.0", "0.5"), ("08.1", "1.0", "0.5"),
+    ("00.3", "3", "4"), ("01.1", "82.134", "82134"), ("02.1", "420", "424"), ("04.1", "0.5", "0.9"),
+    ("04.2", "41", "40"), ("05.1", "0.838", "0.98"), ("06.2", "12", "11"), ("07.1", "1.0", "0.5"),
 ]  # fmt: skip
 TAKEN = [(e, r, w) for e, r, w in NUMBERS if e in JUDGES and verdict(e, float(r)).startswith(RIGHT)][:3]
 SOLVED_ANSWERS = {exercise: right for exercise, right, _ in TAKEN}
@@ -112,7 +112,11 @@ def test_a_class_is_graded_by_nbgrader_as_its_own_checks_say(builder, tmp_path, 
         exercises = tmp_path / who / "exercises"
         assert builder.main(["--out", str(exercises)]) == 0
         fill_in(exercises / f"{NAME}.ipynb", answers)
-        run(exercises, "nbconvert", "--to", "notebook", "--execute", "--inplace", f"{NAME}.ipynb")
+        monkeypatch.chdir(exercises)  # as a kernel has it that was started there
+        space: dict = {}
+        for cell in nbformat.read(f"{NAME}.ipynb", 4).cells:
+            if cell.cell_type == "code":
+                exec(cell.source, space)
     run(course, "nbgrader", "autograde", NAME)
     with api.Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
         points = {who: book.find_submission(NAME, who).score for who in CLASS}
