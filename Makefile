@@ -10,7 +10,9 @@
 # make gpu    on a CUDA machine that has Keras with JAX: parity, speed beside the paper's and PyTorch's, and its best
 #             network at its size; MINUTES=8 (benchmarks/README.md). PYTHON=its interpreter, here not make's environment
 # make gpu-rehearsal  the same once at a fraction of the size, on any CPU
-# make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
+# make slides  draw and build build/slides/slides.html and handout.html, and PDFs where a Chromium is found (or
+#             CHROMIUM=its path)
+# make quiz   write build/quiz/quiz.gift.txt, the quiz for Moodle
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort  works in a folder of its own, whose name it says
 # Windows, or no make: README.md names the same commands one by one.
 
@@ -30,7 +32,7 @@ export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter$(if $(JUPYTER_PATH),:$(JUPY
 
 quoted = '$(subst ','\'',$(1))'# for the shell: a name may have blanks and apostrophes
 
-.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises assignment lab slides lock clean
+.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises assignment lab slides quiz lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -122,6 +124,9 @@ lab: exercises
 
 slides: $(READY)
 	$(BIN)/python teaching/build_slides.py $(if $(CHROMIUM),--chromium "$(CHROMIUM)")
+
+quiz: $(READY)
+	$(BIN)/python teaching/build_quiz.py
 
 # For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
 # address of any package index, so it installs from whichever index a machine is set up to use.

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import script
 
 from femur_lib._runtime.backend import keras
 from femur_lib.architecture import Architecture, receptive_field, unpadded_geometry
@@ -75,14 +76,24 @@ def test_a_plan_names_every_section_and_adds_up(number):
     assert sum(plan(number).values()) == planned_minutes(number)
 
 
-@pytest.mark.parametrize("which", range(3), ids=["day", "first half", "second half"])
+def named_sections(what: str) -> list[str]:
+    """The numbers in "sections 1, 3 and 5" or "sections 1 to 8" at the beginning of what a row says of a notebook."""
+    text = what.partition("sections ")[2].partition(";")[0]
+    if "to" in text:
+        first, last = map(int, re.findall(r"\d+", text))
+        return [str(n) for n in range(first, last + 1)]
+    return re.findall(r"\d+", text)
+
+
+@pytest.mark.parametrize("which", range(4), ids=["day", "first half", "second half", "core"])
 def test_a_timetable_adds_up_and_has_the_minutes_of_the_notebooks(which):
     text = prose(TEACHING / "schedule.md").split("| start |")[1:][which]
     rows = [(*map(int, row[:3]), row[3]) for row in re.findall(r"^\| (\d+):(\d+) \| (\d+) \| (.+) \|$", text, re.M)]
     for (hour, minute, lasts, what), (next_hour, next_minute, *_) in pairwise(rows):
         assert 60 * hour + minute + lasts == 60 * next_hour + next_minute, what
         if found := re.search(r"notebooks/(\d\d)_", what):
-            assert lasts == planned_minutes(found[1]), what
+            planned = sum(plan(found[1])[section] for section in named_sections(what))
+            assert lasts == (planned or planned_minutes(found[1])), what
     total, away = sum(row[2] for row in rows), sum(row[2] for row in rows if row[3] in ("break", "lunch"))
     assert f"{total} minutes, of which {total - away} are work and {away} are breaks" in text
 
@@ -220,7 +231,43 @@ def test_the_right_answer_alone_is_what_is_computed(title):
     assert [letter for letter, option in options(question).items() if agrees(option, computed)] == [right(question)]
 
 
+def test_every_question_is_exported_for_moodle_with_each_option_explained():
+    quiz = script("teaching/build_quiz.py")
+    made = quiz.gift(prose(TEACHING / "quiz.md")).strip().split("\n\n")
+    for question, (title, text) in zip(made, questions().items(), strict=True):
+        lines = question.splitlines()
+        assert f"· {quiz.plain(title)}::[markdown]" in lines[1]
+        choices = re.findall(r"^  ([=~])(.+?)(?<!\\)#(?!#)(.+)$", question, re.M)
+        assert [option for _, option, _ in choices] == [quiz.plain(option) for option in options(text).values()]
+        assert "".join(sign for sign, *_ in choices).index("=") == "ABCD".index(right(text))
+        assert [sign for sign, *_ in choices].count("=") == 1
+        assert (lines[-2].startswith("  ####"), lines[-1]) == (True, "}")
+    assert quiz.plain("[a](b.md) {x} = 1: ~2 # 3") == r"a \{x\} \= 1\: \~2 \# 3"
+
+
 # The slides
+
+
+def test_the_slides_quote_what_the_tables_give():
+    """The mean of the four gains in Dice by post-processing."""
+    gain = np.mean([row.mean[0] / BEFORE[row.network][0] - 1 for row in TABLE_2])
+    assert f"These four pairs give **{100 * gain:.1f} %**" in prose(TEACHING / "slides.md")
+
+
+def test_every_prediction_is_answered_on_the_next_slide_or_in_its_note(builder):
+    slides = builder.slides(prose(TEACHING / "slides.md"))
+    asked = [n for n, slide in enumerate(slides) if slide["body"].startswith("## Predict")]
+    assert len(asked) >= 5
+    for n in asked:
+        letters = re.findall(r"^- \*\*([A-D])\*\* ", slides[n]["body"], re.M)
+        assert letters == list("ABCD")
+        assert slides[n + 1]["note"][:2] in [f"{letter}." for letter in letters]
+
+
+def test_the_handout_is_one_page_that_asks_for_nothing_else(builder):
+    html = builder.handout(prose(TEACHING / "handout.md"))
+    assert html.count("<h2>") == prose(TEACHING / "handout.md").count("\n## ")
+    assert not re.search(r"""(?:src|href)=["'](?!data:)|@import|url\(""", html)
 
 
 @pytest.fixture(scope="module")
