@@ -66,11 +66,12 @@ def by_notebook(tried: pd.DataFrame) -> pd.DataFrame:
     notebooks = {number: list(names) for number, names in groupby(tried.columns, lambda exercise: exercise[:2])}
 
     def words(mine: pd.DataFrame) -> pd.Series:
-        right = (mine > 0).sum(axis=1).astype(str) + f" of {mine.shape[1]}"
-        return right.where((mine != 0).any(axis=1), "")
+        return (mine > 0).sum(axis=1).astype(str) + f" of {mine.shape[1]}"
 
-    table = {number: words(tried[columns]) for number, columns in notebooks.items()} | {"all": words(tried)}
-    return pd.DataFrame(table).rename_axis("learner").reset_index()
+    table = {
+        number: words(tried[names]).where((tried[names] != 0).any(axis=1), "") for number, names in notebooks.items()
+    }
+    return pd.DataFrame(table | {"all": words(tried)}).rename_axis("learner").reset_index()
 
 
 def stuck(lines: pd.DataFrame, tried: pd.DataFrame) -> pd.DataFrame:

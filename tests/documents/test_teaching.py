@@ -46,13 +46,20 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
-@pytest.mark.parametrize("page", sorted(TEACHING.glob("*.md")), ids=lambda p: p.name)
+@pytest.mark.parametrize("page", sorted(TEACHING.rglob("*.md")), ids=lambda p: p.name)
 def test_links_lead_to_files_and_headings_that_exist(page):
     for link in re.findall(r"\]\((?!https?://|mailto:|figure:)([^)]+)\)", prose(page)):
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
         assert target.exists(), link
         assert not anchor or unquote(anchor) in anchors(target), link
+
+
+def test_a_container_for_development_is_made_by_a_target_of_make():
+    made = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    target = made["postCreateCommand"].removeprefix("make ")
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert made["image"].rpartition(":")[2] in ("3.11", "3.12", "3.13")
 
 
 # Minutes
