@@ -4,8 +4,8 @@ See README.md beside this file. Run as root on a Linux machine of its own:
 
     TOKEN=a-word-for-the-class LEARNERS="anna berta" .venv/bin/jupyterhub -f teaching/server/jupyterhub_config.py
 
-A learner signs in with a name of that list and the class's word. The account is made then, with a home of its own; there
-``hip-course`` takes all that the learner makes.
+A learner signs in with a name of that list and the class's word. The account is made then, with a home of its own;
+there ``hip-course`` takes all that the learner makes.
 """
 
 import os
