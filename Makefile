@@ -6,13 +6,12 @@
 # make documents  fill the numbers of results/ into README.md and PAPER.md (documents/)
 # make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept
 # make assignment  write nbgrader/: the same exercises for nbgrader, which grades them (teaching/README.md)
+# make quiz   write build/quiz/quiz.gift.txt: the quiz for Moodle
 # make lab    set up, write the exercises, open JupyterLab
 # make gpu    on a CUDA machine that has Keras with JAX: parity, speed beside the paper's and PyTorch's, and its best
 #             network at its size; MINUTES=8 (benchmarks/README.md). PYTHON=its interpreter, here not make's environment
 # make gpu-rehearsal  the same once at a fraction of the size, on any CPU
-# make slides  draw and build build/slides/slides.html and handout.html, and PDFs where a Chromium is found (or
-#             CHROMIUM=its path)
-# make quiz   write build/quiz/quiz.gift.txt, the quiz for Moodle
+# make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort  works in a folder of its own, whose name it says
 # Windows, or no make: README.md names the same commands one by one.
 
@@ -32,7 +31,7 @@ export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter$(if $(JUPYTER_PATH),:$(JUPY
 
 quoted = '$(subst ','\'',$(1))'# for the shell: a name may have blanks and apostrophes
 
-.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises assignment lab slides quiz lock clean
+.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises lab slides lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -114,8 +113,12 @@ documents: $(READY)
 exercises: $(READY)
 	$(BIN)/python teaching/build_exercises.py
 
+.PHONY: assignment quiz
 assignment: $(READY)
 	$(BIN)/python teaching/build_exercises.py --nbgrader
+
+quiz: $(READY)
+	$(BIN)/python teaching/build_quiz.py
 
 # The folder that holds exercises/ is this one, unless nothing can be written here (README.md, "A shared course").
 lab: exercises
@@ -124,9 +127,6 @@ lab: exercises
 
 slides: $(READY)
 	$(BIN)/python teaching/build_slides.py $(if $(CHROMIUM),--chromium "$(CHROMIUM)")
-
-quiz: $(READY)
-	$(BIN)/python teaching/build_quiz.py
 
 # For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
 # address of any package index, so it installs from whichever index a machine is set up to use.
