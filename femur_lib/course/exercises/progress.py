@@ -18,27 +18,22 @@ RECORD = "progress.jsonl"
 LATEST: dict[str, str] = {}  # predictions of this session: they are recalled where no record is kept, too
 
 
-def add(kind: str, name: str, said: str) -> bool:
-    """Add a line to the record of the working directory, unless the last one on the same says the same.
+def add(kind: str, name: str, said: str) -> None:
+    """Add a line to the record of the working directory, if it has one and the last line on the same says otherwise.
 
     Args:
         kind: "check" or "prediction".
         name: an exercise such as "04.1", or a prediction such as "05.stray".
         said: the verdict, or the letter.
-
-    Returns:
-        Whether the record now holds it; no where there is none, or where it cannot be written to.
     """
     with suppress(OSError):
         if not Path(RECORD).is_file():
-            return False
+            return
         if [line["said"] for line in read(".") if line["kind"] == kind and line["name"] == name][-1:] != [said]:
             when = datetime.now(UTC).isoformat(timespec="seconds")
             line = json.dumps({"kind": kind, "name": name, "said": said, "when": when})
             with Path(RECORD).open("a", encoding="utf-8") as record:
                 record.write(line + "\n")
-        return True
-    return False
 
 
 def read(folder) -> list[dict[str, str]]:
