@@ -5,6 +5,8 @@
 # make measure  execute every notebook on a quiet machine and write results/notebooks.csv (README.md shows it)
 # make documents  fill the numbers of results/ into README.md and PAPER.md (documents/)
 # make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept
+# make assignment  write nbgrader/: the same exercises for nbgrader, which grades them (teaching/README.md)
+# make quiz   write build/quiz/quiz.gift.txt: the quiz for Moodle
 # make lab    set up, write the exercises, open JupyterLab
 # make gpu    on a CUDA machine that has Keras with JAX: parity, speed beside the paper's and PyTorch's, and its best
 #             network at its size; MINUTES=8 (benchmarks/README.md). PYTHON=its interpreter, here not make's environment
@@ -110,6 +112,13 @@ documents: $(READY)
 
 exercises: $(READY)
 	$(BIN)/python teaching/build_exercises.py
+
+.PHONY: assignment quiz
+assignment: $(READY)
+	$(BIN)/python teaching/build_exercises.py --nbgrader
+
+quiz: $(READY)
+	$(BIN)/python teaching/build_quiz.py
 
 # The folder that holds exercises/ is this one, unless nothing can be written here (README.md, "A shared course").
 lab: exercises

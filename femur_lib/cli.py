@@ -235,6 +235,20 @@ def parser() -> argparse.ArgumentParser:
     p = verb("report", "One HTML page of every run in a folder: record, curves, scores, pictures.", "A run's scores.csv and predictions/ are shown if they lie in its folder.")  # fmt: skip
     p.add_argument("runs", type=Path)
     p.add_argument("--out", type=Path, required=True)
+
+    courses = verbs.add_parser("course", help="For who teaches the course.").add_subparsers(
+        required=True, metavar="WHAT"
+    )
+    p = verb("course progress", "Who has solved what, where the class is stuck, and what it predicted.", "Each FOLDER is a learner's, and its name is the learner's name.", courses)  # fmt: skip
+    p.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="an exercises folder, or one that has exercises/ or hip-course/exercises/ in it",
+    )
+    p.add_argument("--out", type=Path, help="the same and each single exercise as an HTML page")
+    p.add_argument("--overwrite", action="store_true")
     return main
 
 
@@ -471,11 +485,28 @@ def _report(a) -> None:
     _say(f"report: {write_report(a.runs, a.out)}")
 
 
+def _course_progress(a) -> None:
+    from femur_lib.course import class_table as tables
+
+    if a.out:
+        _refuse_to_replace(a.overwrite, a.out)
+    lines = tables.read_class(a.folders)
+    tried = tables.tries(lines)
+    _say(tables.by_notebook(tried).to_string(index=False))
+    for row in tables.stuck(lines, tried).itertuples(index=False):
+        _say(f"exercise {row[0]}: right {row[1]}, not yet {row[2]}; {row[3]}")
+    for row in tables.predictions(lines).itertuples(index=False):
+        _say(f"prediction {row[0]}: {row[2]}")
+    if a.out:
+        _say(f"page: {tables.write_class_page(a.out, lines)}")
+
+
 VERBS = {
     "phantom": _phantom, "import pelvis": _import_pelvis, "import pairs": _import_pairs,
     "import folder": _import_folder, "import dicom": _import_dicom, "check": _check,
     "train": _train, "search": _search, "study": _study, "evaluate": _evaluate, "predict": _predict,
     "quality": _quality, "export": _export, "score": _score, "report": _report,
+    "course progress": _course_progress,
 }  # fmt: skip
 
 

@@ -1,12 +1,19 @@
 """Make exercises/NN_name.ipynb from notebooks/NN_name.ipynb: the same notebook without the worked answers.
 
 A cell tagged ``solution`` ends with its check. What stands above the check is moved into the folded solution of the
-exercise, and the cell's ``stub`` takes its place. A file that a learner has worked in is kept.
+exercise, and the cell's ``stub`` takes its place. So it does in a cell tagged ``prediction``, whose answer the notebook
+gives further down. A file that a learner has worked in is kept. What checks and predictions said is kept beside the
+notebooks, in ``progress.jsonl`` (``femur course progress`` shows it).
+
+With --nbgrader it makes the course folder of nbgrader instead: each notebook is an assignment in source/, in which
+nbgrader finds the worked answers to take out, and after each exercise a locked cell that is worth a point if the check
+says "right".
 """
 
 import argparse
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +21,7 @@ import nbformat
 
 from femur_lib._runtime.files import atomic_write
 from femur_lib.config import own_folder
+from femur_lib.course.exercises.progress import RECORD
 
 ROOT = Path(__file__).parents[1]
 NOTE = "*Made from notebooks/{name} by `make exercises`, which makes it again unless you have changed it.*"
@@ -41,10 +49,55 @@ def exercise(path: Path):
             cell.metadata.pop("tags")
             before, _, after = question.source.rpartition("</details>")
             question.source = f"{before}\n```python\n{answer}\n```\n</details>{after}"
+    for cell in notebook.cells:
+        if "prediction" in cell.metadata.get("tags", []):
+            cell.source = cell.metadata.pop("stub")
+            cell.metadata.pop("tags")
     note = nbformat.v4.new_markdown_cell(NOTE.format(name=path.name), id="made-from")
     notebook.cells.insert(0, note)
     notebook.metadata["made_from"] = {"name": path.name, "sha256": fingerprint(notebook)}
     return notebook
+
+
+FOLDED_SOLUTION = re.compile(r"<details>\s*<summary>Solution</summary>.*?</details>", re.S)
+POINT = """\
+from femur_lib.course.exercises import verdict
+
+said = verdict({asked}
+assert said.startswith("right"), said"""
+
+
+def assignment(path: Path):
+    """The instructor's version for nbgrader, made from the solved notebook; nbgrader makes the learners' from it."""
+    notebook, cells = exercise(path), []
+    for made, cell in zip(notebook.cells[1:], nbformat.read(path, as_version=4).cells, strict=True):
+        cells.append(made)
+        if "solution" not in cell.metadata.get("tags", []):
+            continue
+        answer, gap, check = parts(cell)
+        cells[-2].source = FOLDED_SOLUTION.sub("", cells[-2].source).rstrip()
+        made.source = f"{cell.metadata.stub}\n### BEGIN SOLUTION\n{answer}\n### END SOLUTION{gap}{check}"
+        point = POINT.format(asked=check.removeprefix("check("))
+        cells.append(nbformat.v4.new_code_cell(point, id=f"{cell.id}-point"))
+        for graded, its in enumerate((made, cells[-1])):
+            of_nbgrader = {"schema_version": 3, "grade_id": its.id, "task": False, "solution": not graded}
+            of_nbgrader |= {"grade": True, "locked": True, "points": 1} if graded else {"grade": False, "locked": False}
+            its.metadata["nbgrader"] = of_nbgrader
+    notebook.cells = cells
+    notebook.metadata["made_from"] = {"name": path.name, "sha256": fingerprint(notebook)}
+    return notebook
+
+
+NBGRADER = """\
+# nbgrader's settings. In this folder, `nbgrader generate_assignment NAME` writes what learners get to release/, and
+# `nbgrader autograde NAME` grades what lies in submitted/LEARNER/NAME/.
+from pathlib import Path
+
+c = get_config()  # noqa: F821
+c.CourseDirectory.root = str(Path(__file__).parent)
+c.ClearSolutions.code_stub = {"python": ""}  # what a learner finds stands above each solution
+c.ExecutePreprocessor.timeout = 3600  # seconds for a cell: some train a network
+"""
 
 
 def worked_in(path: Path) -> bool:
@@ -59,15 +112,16 @@ def worked_in(path: Path) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Make every exercise notebook that nobody has worked in, and say which ones were kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=own_folder("exercises"), help="the folder to write to")
+    parser.add_argument("--nbgrader", action="store_true", help="make the course folder of nbgrader instead")
+    parser.add_argument("--out", type=Path, help="the folder to write to; default: exercises, or nbgrader")
     parser.add_argument(
         "--overwrite", action="store_true", help="also replace what somebody has worked in; their answers are lost"
     )
     a = parser.parse_args(arguments)
-    kept = []
+    folder, kept = a.out or own_folder("nbgrader" if a.nbgrader else "exercises"), []
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
-        out = a.out / path.name
-        made = exercise(path)
+        out = folder / (f"source/{path.stem}/{path.name}" if a.nbgrader else path.name)
+        made = assignment(path) if a.nbgrader else exercise(path)
         if out.exists() and not a.overwrite:
             if worked_in(out):
                 kept.append(path.name)
@@ -76,7 +130,11 @@ def main(arguments: list[str] | None = None) -> int:
                 continue  # the same, perhaps with outputs by now
         with atomic_write(out) as half_written:
             half_written.write_text(nbformat.writes(made) + "\n", "utf-8")
-    print(f"{a.out}: " + (f"kept, since somebody has worked in them: {', '.join(kept)}" if kept else "up to date"))
+    if not a.nbgrader:
+        (folder / RECORD).touch()
+    elif not (folder / "nbgrader_config.py").exists():
+        (folder / "nbgrader_config.py").write_text(NBGRADER)
+    print(f"{folder}: " + (f"kept, since somebody has worked in them: {', '.join(kept)}" if kept else "up to date"))
     return 0
 
 

@@ -7,13 +7,16 @@ trained.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from femur_lib._runtime.files import read_csv
 from femur_lib.architecture import Architecture, receptive_field, unpadded_geometry
+from femur_lib.course.anatomy import draw_anatomy
 from femur_lib.inference import largest_component, mirror, patch_starts
 from femur_lib.metrics.overlap import overlap
 from femur_lib.metrics.surface_distance import distances
@@ -26,6 +29,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {}
 GREEN, RED, BLUE = "#009E73", "#D55E00", "#0072B2"
 SLICE, PIXELS, SLICES = 35, 256, 60
 SYNTHETIC = "synthetic hip"
+ROOT = Path(__file__).parents[1]
 
 
 def figure(function: Callable[[], Figure]) -> Callable[[], Figure]:
@@ -61,14 +65,9 @@ def frame(ax, row: float, column: float, height: float, width: float, **style) -
 
 
 @figure
-def scan() -> Figure:
-    """A slice, and the same with its exact mask."""
-    made, (left, right) = panels(2)
-    show_slice(left, parts()["noise"])
-    show_slice(right, parts()["noise"], parts()["anatomy"] == 1)
-    left.set_title(f"{SYNTHETIC}, one coronal slice")
-    right.set_title("its exact mask")
-    return made
+def anatomy() -> Figure:
+    """The parts of a hip by name."""
+    return draw_anatomy((11.5, 4.8))
 
 
 @figure
@@ -412,4 +411,62 @@ def half_millimetre() -> Figure:
     ax.set(title=f"diameter + 1 mm, volume + {volume:.1%}, Dice {dice:.3f}", xlim=(-26, 26), ylim=(-26, 26))
     ax.set(aspect="equal", xlabel="mm")
     ax.legend(frameon=False, loc="center")
+    return made
+
+
+@figure
+def smallest_p() -> Figure:
+    """The smallest p of a two-sided signed-rank test, and what Holm's correction for 66 pairs makes of it."""
+    made, (ax,) = panels(1, (11, 4))
+    scans = np.arange(3, 17)
+    for pairs, colour, name in ((1, TRUTH, "one pair of networks"), (66, PREDICTED, "the best of 66 pairs, by Holm")):
+        ax.plot(scans, np.minimum(1, pairs * 2.0 / 2.0**scans), "o-", color=colour, label=name)
+    ax.plot(6, 2 / 2**6, "o", ms=15, mfc="none", color="k")
+    ax.annotate(f"six scans: {2 / 2**6:.3f}", (6, 2 / 2**6), (3.2, 0.004))
+    ax.axhline(0.05, color="0.5", ls="--", label="0.05")
+    ax.set(xlabel="scans, all of them in favour of one network", ylabel="smallest p", yscale="log")
+    ax.legend(frameon=False)
+    return made
+
+
+@figure
+def claims() -> Figure:
+    """The verdicts of the workshop study, claim by claim."""
+    made, (ax,) = panels(1, (11.5, 4.8))
+    found = read_csv(ROOT / "results/workshop/tables/claims.csv", ["difference"], "Run femur study workshop.")
+    verdicts = {"holds": GREEN, "does not hold": RED, "cannot be told": "0.75"}
+    counted = found.groupby(["claim", "verdict"], sort=False).size().unstack(fill_value=0)
+    counted = counted.loc[list(dict.fromkeys(found.claim))[::-1]]
+    start = np.zeros(len(counted))
+    for verdict, colour in verdicts.items():
+        bars = ax.barh(range(len(counted)), counted[verdict], left=start, color=colour, label=verdict)
+        ax.bar_label(bars, [n or "" for n in counted[verdict]], label_type="center")
+        start += counted[verdict].to_numpy()
+    ax.set_yticks(range(len(counted)), list(counted.index))
+    ax.set(xlabel="comparisons, on synthetic hips")
+    ax.legend(frameon=False, loc="upper right")
+    return made
+
+
+@figure
+def dealt() -> Figure:
+    """Slices of eight women in a training and a test set: dealt one by one, and woman by woman."""
+    made, axes = panels(2, (11.5, 3.9))
+    women, slices = 8, 16
+    rng = np.random.default_rng(0)
+    by_slice = rng.permutation(women * slices).reshape(women, slices) < women * slices // 4
+    by_woman = np.repeat(rng.permutation(women)[:, None] < women // 4, slices, 1)
+    for ax, tested, title in ((axes[0], by_slice, "dealt by slice"), (axes[1], by_woman, "dealt by woman")):
+        ax.imshow(tested, cmap=plt.matplotlib.colors.ListedColormap([TRUTH, PREDICTED]), vmin=0, vmax=1, aspect="auto")
+        for at in range(1, women):
+            ax.axhline(at - 0.5, color="w", lw=4)
+        for at in range(1, slices):
+            ax.axvline(at - 0.5, color="w", lw=1)
+        both = int((tested.any(1) & ~tested.all(1)).sum())
+        ax.set(
+            title=f"{title}: {both} of {women} women in both sets", xlabel="slice", ylabel="woman", xticks=[], yticks=[]
+        )
+    for colour, name in ((TRUTH, "training"), (PREDICTED, "test")):
+        axes[1].plot([], [], "s", ms=12, color=colour, label=name)
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return made

@@ -27,7 +27,7 @@ LINES = [
     "phantom o", "import pelvis a b", "import pairs a b c", "import folder a b", "import dicom a b",
     "check a", "train a b --network n", "evaluate a b",
     "search a b --network n", "study quick", "predict a b --out o", "quality a --out o", "export a b",
-    "report a --out o", "score --truth a --predictions b --out c",
+    "report a --out o", "score --truth a --predictions b --out c", "course progress a",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import script
 
 from femur_lib._runtime.backend import keras
 from femur_lib.architecture import Architecture, receptive_field, unpadded_geometry
@@ -24,7 +26,7 @@ from femur_lib.paper.published import TABLE_1, TABLE_2
 
 ROOT = Path(__file__).parents[2]
 TEACHING = ROOT / "teaching"
-AT_512 = unpadded_geometry(512, 4)
+AT_512, AT_400 = unpadded_geometry(512, 4), unpadded_geometry(400, 3)
 NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
 
 
@@ -44,13 +46,20 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
 
-@pytest.mark.parametrize("page", sorted(TEACHING.glob("*.md")), ids=lambda p: p.name)
+@pytest.mark.parametrize("page", sorted(TEACHING.rglob("*.md")), ids=lambda p: p.name)
 def test_links_lead_to_files_and_headings_that_exist(page):
     for link in re.findall(r"\]\((?!https?://|mailto:|figure:)([^)]+)\)", prose(page)):
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
         assert target.exists(), link
         assert not anchor or unquote(anchor) in anchors(target), link
+
+
+def test_a_container_for_development_is_made_by_a_target_of_make():
+    made = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
+    target = made["postCreateCommand"].removeprefix("make ")
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert made["image"].rpartition(":")[2] in ("3.11", "3.12", "3.13")
 
 
 # Minutes
@@ -74,14 +83,24 @@ def test_a_plan_names_every_section_and_adds_up(number):
     assert sum(plan(number).values()) == planned_minutes(number)
 
 
-@pytest.mark.parametrize("which", range(3), ids=["day", "first half", "second half"])
+def named_sections(what: str) -> list[str]:
+    """The numbers in "sections 1, 3 and 5" or "sections 1 to 8" at the beginning of what a row says of a notebook."""
+    text = what.partition("sections ")[2].partition(";")[0]
+    if "to" in text:
+        first, last = map(int, re.findall(r"\d+", text))
+        return [str(n) for n in range(first, last + 1)]
+    return re.findall(r"\d+", text)
+
+
+@pytest.mark.parametrize("which", range(4), ids=["day", "first half", "second half", "core"])
 def test_a_timetable_adds_up_and_has_the_minutes_of_the_notebooks(which):
     text = prose(TEACHING / "schedule.md").split("| start |")[1:][which]
     rows = [(*map(int, row[:3]), row[3]) for row in re.findall(r"^\| (\d+):(\d+) \| (\d+) \| (.+) \|$", text, re.M)]
     for (hour, minute, lasts, what), (next_hour, next_minute, *_) in pairwise(rows):
         assert 60 * hour + minute + lasts == 60 * next_hour + next_minute, what
         if found := re.search(r"notebooks/(\d\d)_", what):
-            assert lasts == planned_minutes(found[1]), what
+            planned = sum(plan(found[1])[section] for section in named_sections(what))
+            assert lasts == (planned or planned_minutes(found[1])), what
     total, away = sum(row[2] for row in rows), sum(row[2] for row in rows if row[3] in ("break", "lunch"))
     assert f"{total} minutes, of which {total - away} are work and {away} are breaks" in text
 
@@ -175,28 +194,34 @@ def epochs_until_it_stops(best: int) -> int:
     raise AssertionError("it never stops")
 
 
+def used_taps(voxels: int, rate: int = 4) -> int:
+    """How many of a kernel's three weights along an axis ever meet a voxel."""
+    return sum(any(0 <= at + rate * tap < voxels for at in range(voxels)) for tap in (-1, 0, 1))
+
+
 EIGHT_SCANS = pd.DataFrame({"first": 0.9 + 0.001 * np.arange(1, 9), "second": 0.9})
-BEFORE = {row.network: (row.mean[0], row.sd[0]) for row in TABLE_1}
+BEFORE = {row.network: row.mean for row in TABLE_1}
 COMPUTED = {
-    "One layer": lambda: [32 * 256 * 256 * 48 * 4 / 1e6],
+    "One layer": lambda: [64 * 512 * 512 * 4 / 1e6],
     "Cubic centimetres": lambda: [1.2e6 * 0.234 * 0.234 * 1.5 / 1000],
     "The empty answer": lambda: [0.96, confusion(0, 0, 4, 96)["dice"]],
-    "Out of 512": lambda: [unpadded_geometry(512, 3).output],
-    "Where to crop": lambda: [AT_512.crops[0][0]],
-    "Strides that agree": lambda: [s for s in (94, 80, 92, 96) if s % 16 == 0 and 2 * s + AT_512.output >= 512],
-    "How many opinions": lambda: [np.prod([sum(0 <= at - s < 324 for s in patch_starts(AT_512)) for at in (256, 100)])],
-    "How far it sees": lambda: (np.diff(receptive_field(Architecture(3, 32, 4), (128, 128, 24))[0]) + 1) * 2 * 0.234,
-    "Dead weights": lambda: [27 - 9 * sum(any(0 <= at + 4 * tap < 3 for at in range(3)) for tap in (-1, 0, 1))],
+    "Out of 400": lambda: [AT_400.output],
+    "Where to crop": lambda: [AT_400.crops[0][0]],
+    "Strides that agree": lambda: [s for s in (46, 40, 44, 48) if s % 8 == 0 and 2 * s + AT_400.output >= 400],
+    "How many opinions": lambda: [np.prod([sum(0 <= at - s < 324 for s in patch_starts(AT_512)) for at in (400, 250)])],
+    "How far it sees": lambda: (np.diff(receptive_field(Architecture(3, 32, 3), (128, 128, 24))[0]) + 1) * 2 * 0.234,
+    "Why padded": lambda: [unpadded_geometry(48, 2).output],
+    "Dead weights": lambda: [27 - math.prod(map(used_taps, (16, 4, 3)))],
     "A lazy network": lambda: lazy(0.08),
     "What the output means": lambda: [1 / (1 + 1 / (9 * np.divide(*class_weights([np.arange(10) < 2]))))],
     "When does it stop": lambda: [epochs_until_it_stops(34)],
     "Dice": lambda: [confusion(900, 100, 300, 1000)["dice"]],
     "From rates to precision": lambda: [confusion(95, 18, 5, 882)["precision"]],
     "One stray voxel": lambda: [60 / 20_000, 60],
-    "Read the tables": lambda: [100 * np.mean([row.mean[0] / BEFORE[row.network][0] - 1 for row in TABLE_2])],
+    "Read the tables": lambda: [100 * np.mean([row.mean[1] / BEFORE[row.network][1] - 1 for row in TABLE_2])],
     "How small can p be": lambda: [compare(EIGHT_SCANS).p[0]],
-    "How sure is the mean": lambda: [1.96 * BEFORE["2d-unpadded-f64-l3"][1] / 86**0.5],
-    "Half a millimetre": lambda: [47 - 46, 100 * ((47 / 46) ** 3 - 1)],
+    "How sure is the mean": lambda: [1.96 * TABLE_1[0].sd[0] / 86**0.5],
+    "Less than half a millimetre": lambda: [44.8 - 44, 100 * ((44.8 / 44) ** 3 - 1)],
 }
 
 
@@ -213,7 +238,43 @@ def test_the_right_answer_alone_is_what_is_computed(title):
     assert [letter for letter, option in options(question).items() if agrees(option, computed)] == [right(question)]
 
 
+def test_every_question_is_exported_for_moodle_with_each_option_explained():
+    quiz = script("teaching/build_quiz.py")
+    made = quiz.gift(prose(TEACHING / "quiz.md")).strip().split("\n\n")
+    for question, (title, text) in zip(made, questions().items(), strict=True):
+        lines = question.splitlines()
+        assert f"· {quiz.plain(title)}::[markdown]" in lines[1]
+        choices = re.findall(r"^  ([=~])(.+?)(?<!\\)#(?!#)(.+)$", question, re.M)
+        assert [option for _, option, _ in choices] == [quiz.plain(option) for option in options(text).values()]
+        assert "".join(sign for sign, *_ in choices).index("=") == "ABCD".index(right(text))
+        assert [sign for sign, *_ in choices].count("=") == 1
+        assert (lines[-2].startswith("  ####"), lines[-1]) == (True, "}")
+    assert quiz.plain("[a](b.md) {x} = 1: ~2 # 3") == r"a \{x\} \= 1\: \~2 \# 3"
+
+
 # The slides
+
+
+def test_the_slides_quote_what_the_tables_give():
+    """The mean of the four gains in Dice by post-processing."""
+    gain = np.mean([row.mean[0] / BEFORE[row.network][0] - 1 for row in TABLE_2])
+    assert f"These four pairs give **{100 * gain:.1f} %**" in prose(TEACHING / "slides.md")
+
+
+def test_every_prediction_is_answered_on_the_next_slide_or_in_its_note(builder):
+    slides = builder.slides(prose(TEACHING / "slides.md"))
+    asked = [n for n, slide in enumerate(slides) if slide["body"].startswith("## Predict")]
+    assert len(asked) >= 5
+    for n in asked:
+        letters = re.findall(r"^- \*\*([A-D])\*\* ", slides[n]["body"], re.M)
+        assert letters == list("ABCD")[: len(letters)]
+        assert slides[n + 1]["note"].startswith(tuple(f"{letter}{stop}" for letter in letters for stop in ".,"))
+
+
+def test_the_handout_is_one_page_that_asks_for_nothing_else(builder):
+    html = builder.handout(prose(TEACHING / "handout.md"))
+    assert html.count("<h2>") == prose(TEACHING / "handout.md").count("\n## ")
+    assert not re.search(r"""(?:src|href)=["'](?!data:)|@import|url\(""", html)
 
 
 @pytest.fixture(scope="module")
