@@ -1,7 +1,9 @@
 """Make exercises/NN_name.ipynb from notebooks/NN_name.ipynb: the same notebook without the worked answers.
 
 A cell tagged ``solution`` ends with its check. What stands above the check is moved into the folded solution of the
-exercise, and the cell's ``stub`` takes its place. A file that a learner has worked in is kept.
+exercise, and the cell's ``stub`` takes its place. So it does in a cell tagged ``prediction``, whose answer the notebook
+gives further down. A file that a learner has worked in is kept. What checks and predictions said is kept beside the
+notebooks, in ``progress.jsonl`` (``femur course progress`` shows it).
 """
 
 import argparse
@@ -14,6 +16,7 @@ import nbformat
 
 from femur_lib._runtime.files import atomic_write
 from femur_lib.config import own_folder
+from femur_lib.course.exercises.progress import RECORD
 
 ROOT = Path(__file__).parents[1]
 NOTE = "*Made from notebooks/{name} by `make exercises`, which makes it again unless you have changed it.*"
@@ -41,6 +44,10 @@ def exercise(path: Path):
             cell.metadata.pop("tags")
             before, _, after = question.source.rpartition("</details>")
             question.source = f"{before}\n```python\n{answer}\n```\n</details>{after}"
+    for cell in notebook.cells:
+        if "prediction" in cell.metadata.get("tags", []):
+            cell.source = cell.metadata.pop("stub")
+            cell.metadata.pop("tags")
     note = nbformat.v4.new_markdown_cell(NOTE.format(name=path.name), id="made-from")
     notebook.cells.insert(0, note)
     notebook.metadata["made_from"] = {"name": path.name, "sha256": fingerprint(notebook)}
@@ -76,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
                 continue  # the same, perhaps with outputs by now
         with atomic_write(out) as half_written:
             half_written.write_text(nbformat.writes(made) + "\n", "utf-8")
+    (a.out / RECORD).touch()
     print(f"{a.out}: " + (f"kept, since somebody has worked in them: {', '.join(kept)}" if kept else "up to date"))
     return 0
 

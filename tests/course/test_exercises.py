@@ -13,7 +13,7 @@ import pytest
 from femur_lib.architecture import cost, parse_network
 from femur_lib.course.exercises import LONGEST, check, verdict
 from femur_lib.course.exercises.answers import JUDGES, OWNERS
-from femur_lib.course.exercises.judges import NOT_YET, RIGHT
+from femur_lib.course.exercises.judges import NOT_YET, RIGHT, chosen, number, tried
 from femur_lib.phantom.scanner import magnitude
 
 NOTEBOOKS = {p.name[:2]: nbformat.read(p, 4) for p in (Path(__file__).parents[2] / "notebooks").glob("[0-9]*.ipynb")}
@@ -51,6 +51,11 @@ def executed(key: str, source: str):
     exec(definitions(key[:2], *TAKES.get(key, [])), space)
     exec(source, space)
     return space[EXERCISES[key][1].source.splitlines()[-1].rsplit(", ", 1)[1].rstrip(")")]
+
+
+def is_right(key: str, answer) -> bool:
+    said = verdict(key, answer)
+    return said == RIGHT or said.startswith(f"{RIGHT}: ")
 
 
 def raising(*_):
@@ -172,7 +177,7 @@ def test_an_exercise_is_whole(key):
 @pytest.mark.parametrize("key", JUDGES)
 def test_the_worked_answer_is_right(key):
     answer = RECORDED[key] if key in RECORDED else executed(key, EXERCISES[key][1].source.rsplit("\n", 1)[0])
-    assert verdict(key, answer) == RIGHT
+    assert is_right(key, answer)
 
 
 @pytest.mark.parametrize("key", [key for key in JUDGES if key not in RECORDED])
@@ -193,7 +198,8 @@ def test_wrong_answers_are_told_what_is_wrong(key):
 def test_an_odd_answer_gets_one_line_and_no_error(key):
     for odd in ODD:
         said = verdict(key, odd)
-        assert said not in ("", RIGHT)
+        assert said
+        assert not is_right(key, odd)
         assert "\n" not in said
         assert len(said) <= LONGEST
     assert verdict(key, None) == verdict(key, ...) == NOT_YET
@@ -203,10 +209,9 @@ def test_other_ways_to_the_right_answer_are_right():
     from sklearn.model_selection import GroupKFold
 
     held_out = next(GroupKFold(4).split(OWNERS, groups=OWNERS))[1]
-    assert verdict("01.2", lambda patients: np.isin(np.arange(len(patients)), held_out)) == RIGHT
-    assert verdict("00.2", "C, a") == verdict("00.2", ["a", "c"]) == verdict("00.2", {"a", "c"}) == RIGHT
-    assert verdict("08.1", 0.9) == verdict("07.1", np.float32(1)) == verdict("08.3", 31) == RIGHT
-    assert verdict("06.3", [0.953, 0.935]) == RIGHT
+    others = {"00.2": ["C, a", ["a", "c"], {"a", "c"}], "06.3": [[0.953, 0.935]], "07.1": [np.float32(1)]}
+    others |= {"08.1": [0.9], "08.3": [31], "01.2": [lambda patients: np.isin(np.arange(len(patients)), held_out)]}
+    assert [key for key, answers in others.items() for answer in answers if not is_right(key, answer)] == []
 
 
 def test_a_function_cannot_spoil_what_it_is_tried_with():
@@ -215,15 +220,23 @@ def test_a_function_cannot_spoil_what_it_is_tried_with():
         return slices
 
     assert verdict("03.3", spoils) == verdict("03.3", spoils)
-    assert verdict("03.3", padded_with("symmetric")) == RIGHT
+    assert is_right("03.3", padded_with("symmetric"))
 
 
 def test_half_the_maps_save_more_memory_than_a_level_or_a_third_of_the_slices():
     paths = {"a": ("3d-f16-l4", 48), "b": ("3d-f32-l3", 48), "c": ("3d-f32-l4", 32)}
     needed = {k: cost(parse_network(name), (256, 256, n)).training_bytes() for k, (name, n) in paths.items()}
-    assert verdict("03.1", min(needed, key=needed.get)) == RIGHT
+    assert is_right("03.1", min(needed, key=needed.get))
+
+
+def test_a_right_answer_is_told_why():
+    judge = number(2, {}, "think again", why="one and one are two")
+    assert judge(2.0) == "right: one and one are two"
+    assert chosen({"a"}, {"a": "?"}, why="it is the only one")("a") == "right: it is the only one"
+    assert tried(abs, [(-1,)], {}, "?", why="it is never negative")(np.abs) == "right: it is never negative"
 
 
 def test_a_check_prints_and_gives_nothing_back(capsys):
     assert check("04.1", 0.5) is None
-    assert capsys.readouterr().out == "right\n"
+    assert is_right("04.1", 0.5)
+    assert capsys.readouterr().out == verdict("04.1", 0.5) + "\n"

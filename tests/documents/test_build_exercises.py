@@ -1,6 +1,7 @@
 """teaching/build_exercises.py takes the answers out of the notebooks, and keeps what learners wrote."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def builder():
 
 def build(builder, folder: Path, *options: str) -> dict[str, bytes]:
     assert builder.main(["--out", str(folder), *options]) == 0
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert (folder / "progress.jsonl").is_file()
+    return {path.name: path.read_bytes() for path in folder.glob("*.ipynb")}
 
 
 @pytest.mark.parametrize("path", SOLVED, ids=lambda p: p.stem)
@@ -42,6 +44,28 @@ def test_answers_leave_the_cells_for_the_folded_solution(builder, path):
     assert [c.id for c in cells] == [c.id for c in solved.cells]
 
 
+def test_a_prediction_is_the_learners_to_make(builder, tmp_path):
+    cell = nbformat.v4.new_code_cell('predict("05.stray", "b")', id="nb05-stray")
+    cell.metadata |= {"tags": ["prediction"], "stub": 'predict("05.stray", ...)'}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "05_evaluate.ipynb")
+    made = builder.exercise(tmp_path / "05_evaluate.ipynb").cells[1]
+    assert (made.source, dict(made.metadata)) == ('predict("05.stray", ...)', {})
+
+
+@pytest.mark.parametrize("path", SOLVED, ids=lambda p: p.stem)
+def test_a_prediction_is_named_after_its_notebook_and_comes_before_its_answer(path):
+    cells = nbformat.read(path, 4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    made = [cell for cell in cells if "prediction" in cell.metadata.get("tags", [])]
+    for cell in made:
+        (name,) = re.findall(r'^predict\("(\d\d\.\w+)", (?!\.\.\.)', cell.source, re.M)
+        assert name[:2] == path.name[:2]
+        assert f'predict("{name}", ...)' in cell.metadata.stub
+        recalls = [source for source in code[code.index(cell.source) :] if f'recall("{name}")' in source]
+        assert recalls, name
+    assert sum(bool(re.search(r'^predict\("', source, re.M)) for source in code) == len(made)
+
+
 def test_it_writes_the_same_twice(builder, tmp_path):
     first, second = (build(builder, tmp_path / name) for name in ("first", "second"))
     assert first == second == build(builder, tmp_path / "second")
@@ -54,6 +78,7 @@ def test_a_learners_work_is_kept_and_said(builder, tmp_path, capsys):
     notebook.cells[-1].source += "\nmy note"
     nbformat.write(notebook, tmp_path / SOLVED[1].name)
     (tmp_path / SOLVED[2].name).write_text("a notebook of another sort")
+    (tmp_path / "progress.jsonl").write_text("what was answered\n")
     worked_in = {p.name: (tmp_path / p.name).read_bytes() for p in SOLVED[1:3]}
     capsys.readouterr()
     assert build(builder, tmp_path) == made | worked_in
@@ -61,6 +86,7 @@ def test_a_learners_work_is_kept_and_said(builder, tmp_path, capsys):
     assert said.count("\n") == 1
     assert [name for name in sorted(made) if name in said] == sorted(worked_in)
     assert build(builder, tmp_path, "--overwrite") == made
+    assert (tmp_path / "progress.jsonl").read_text() == "what was answered\n"
 
 
 def test_an_older_exercise_that_nobody_changed_is_made_again(builder, tmp_path):

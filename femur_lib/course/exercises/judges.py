@@ -8,8 +8,13 @@ from typing import Any
 
 import numpy as np
 
-NOT_YET, RIGHT = "not answered yet", "right"
+NOT_YET, RIGHT, STOPS = "not answered yet", "right", "this stops with"
 Judge = Callable[[Any], str]
+
+
+def right_because(why: str) -> str:
+    """What is said about a right answer: that it is right, and in a short clause why."""
+    return f"{RIGHT}: {why}" if why else RIGHT
 
 
 def missing(answer: Any) -> bool:
@@ -23,7 +28,7 @@ def expected(what: str, answer: Any) -> str:
     return f"{what} expected, and this is {kind}"
 
 
-def number(right: float, wrong: Mapping[float, str], otherwise: str, within: float = 0.01) -> Judge:
+def number(right: float, wrong: Mapping[float, str], otherwise: str, within: float = 0.01, why: str = "") -> Judge:
     """A judge of numbers.
 
     Args:
@@ -31,23 +36,27 @@ def number(right: float, wrong: Mapping[float, str], otherwise: str, within: flo
         wrong: known mistakes, and what is said about each.
         otherwise: what to think about, after a mistake that is not known.
         within: how far a number may be off, as a share of it.
+        why: why the answer is right, as a short clause.
     """
 
     def judge(answer):
         if not isinstance(answer, numbers.Real) or isinstance(answer, bool):
             return expected("a number was", answer)
         known = (said for value, said in wrong.items() if math.isclose(answer, value, rel_tol=within, abs_tol=1e-9))
-        return RIGHT if math.isclose(answer, right, rel_tol=within) else f"{answer:g}: {next(known, otherwise)}"
+        if math.isclose(answer, right, rel_tol=within):
+            return right_because(why)
+        return f"{answer:g}: {next(known, otherwise)}"
 
     return judge
 
 
-def chosen(right: set, said: Mapping[Hashable, str]) -> Judge:
+def chosen(right: set, said: Mapping[Hashable, str], why: str = "") -> Judge:
     """A judge of letters, typed as ``"b"`` or ``"ac"``, or of a set of numbers.
 
     Args:
         right: what must be chosen, and nothing else.
         said: for each option, what to think about if it was chosen wrongly, or should have been chosen.
+        why: why the answer is right, as a short clause.
     """
 
     def judge(answer):
@@ -58,12 +67,14 @@ def chosen(right: set, said: Mapping[Hashable, str]) -> Judge:
             return f"{answer!r}: choose among {', '.join(map(str, said))}"
         if too_many := sorted(got - right):
             return f"not {too_many[0]}: {said[too_many[0]]}"
-        return next((f"something is missing: {said[option]}" for option in sorted(right - got)), RIGHT)
+        return next((f"something is missing: {said[option]}" for option in sorted(right - got)), right_because(why))
 
     return judge
 
 
-def tried(right: Callable, cases: Sequence[tuple], wrong: Mapping[str, Callable], otherwise: str) -> Judge:
+def tried(
+    right: Callable, cases: Sequence[tuple], wrong: Mapping[str, Callable], otherwise: str, why: str = ""
+) -> Judge:
     """A judge of functions: it calls one with some arguments, and compares what comes back.
 
     Args:
@@ -71,6 +82,7 @@ def tried(right: Callable, cases: Sequence[tuple], wrong: Mapping[str, Callable]
         cases: the arguments to call it with.
         wrong: what is said about known mistakes, and a function that makes each.
         otherwise: what to think about, after a mistake that is not known.
+        why: why the answer is right, as a short clause.
     """
 
     def judge(answer):
@@ -81,7 +93,7 @@ def tried(right: Callable, cases: Sequence[tuple], wrong: Mapping[str, Callable]
             return NOT_YET
         agrees = [_same(g, right(*case)) for g, case in zip(got, cases, strict=True)]
         if all(agrees):
-            return RIGHT
+            return right_because(why)
         for said, mistaken in wrong.items():
             if all(_same(g, mistaken(*case)) for g, case in zip(got, cases, strict=True)):
                 return said
