@@ -310,9 +310,8 @@ JUDGES: dict[str, Judge] = {
     }, why="women of one age cannot differ by their age"),
     "08.1": tried(f.number_behind, f.HASHES, {
         "a number has its leading zeros: 42 and 0042 have different hashes":
-            lambda h, n: f.number_behind(h, n, write="d"),
+            lambda h, n: f.number_behind(h, n, zeros=False),
         "nearly: the last number is 9…9": lambda h, n: f.number_behind(h, n, before_last=1),
-        "pad with zeros, not with blanks": lambda h, n: f.number_behind(h, n, write="{}d"),
         "return the number, not its hash": lambda h, n: h,
     }, "hash every number with so many digits, as text with leading zeros, and return the one whose hash it is",
     why="nobody reverses a hash, but anybody can try all numbers"),

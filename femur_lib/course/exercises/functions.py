@@ -124,9 +124,9 @@ def sha256(text: str) -> str:
 HASHES = [(sha256(number), len(number)) for number in ("471", "0042", "999", "000")]
 
 
-def number_behind(digest: str, digits: int, write: str = "0{}d", before_last: int = 0) -> str:
+def number_behind(digest: str, digits: int, zeros: bool = True, before_last: int = 0) -> str:
     """The number with this many digits that has this hash, or an empty text."""
-    tries = (format(k, write.format(digits)) for k in range(10**digits - before_last))
+    tries = (f"{k:0{digits}d}" if zeros else str(k) for k in range(10**digits - before_last))
     return next((text for text in tries if sha256(text) == digest), "")
 
 
