@@ -9,6 +9,8 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
+from statsmodels.stats.multitest import multipletests
 
 from femur_lib.architecture import cost, parse_network
 from femur_lib.course.exercises import LONGEST, check, verdict
@@ -24,7 +26,7 @@ def exercises():
     found = {}
     for notebook, content in sorted(NOTEBOOKS.items()):
         for question, cell in zip(content.cells, content.cells[1:], strict=False):
-            if named := re.findall(r"^\*\*Exercise (\d)\.\*\*", question.source, re.M):
+            if named := re.findall(r"^(?:### |\*\*)Exercise (\d)", question.source, re.M):
                 found[f"{notebook}.{named[0]}"] = question, cell
     return found
 
@@ -39,10 +41,17 @@ def definitions(notebook: str, *names: str) -> str:
     return "\n".join(map(ast.unparse, nodes))
 
 
-NAMES = {"np": np, "pd": pd, "hashlib": hashlib, "magnitude": magnitude, "paper_size": (256, 256, 48)}
+NAMES = {
+    "np": np,
+    "pd": pd,
+    "ndimage": ndimage,
+    "hashlib": hashlib,
+    "magnitude": magnitude,
+    "paper_size": (256, 256, 48),
+}
 # What a worked answer takes from its notebook; these two take its trained networks and its scans.
 TAKES = {"02.1": ["follow_sizes"], "03.1": ["bill", "training_gib"], "04.2": ["stops_after"], "04.3": ["stops_after"]}
-RECORDED = {"05.3": "b", "09.3": "ab"}
+RECORDED = {"05.4": "b", "09.4": "ab"}
 
 
 def executed(key: str, source: str):
@@ -72,6 +81,39 @@ def padded_with(mode, front=lambda extra: extra // 2):
 
 def softmax_over(axis):
     return lambda v: np.exp(v) / np.exp(v).sum(axis=axis, keepdims=True)
+
+
+def scores_of(tp, fp, fn, tn):
+    return 2 * tp / (2 * tp + fp + fn), tp / (tp + fp), tp / (tp + fn), tn / (tn + fp)
+
+
+def four(of_counts):
+    return lambda t, p: of_counts((t & p).sum(), (~t & p).sum(), (t & ~p).sum(), (~t & ~p).sum())
+
+
+def piece(which, neighbours=np.ones((3, 3, 3))):  # noqa: B008
+    def kept(mask):
+        labels = ndimage.label(mask, neighbours)[0]
+        return labels == which(np.bincount(labels.ravel()))
+
+    return kept
+
+
+def around(differences, times, ddof=1):
+    return differences.mean() + times * differences.std(ddof=ddof) * np.array([-1, 1])
+
+
+def tries(digest, texts):
+    return next((text for text in texts if hashlib.sha256(text.encode()).hexdigest() == digest), "")
+
+
+def women(hips):
+    names = sorted({hip[:-2] for hip in hips})
+    return [names.index(hip[:-2]) for hip in hips]
+
+
+def dealt(hips, n):
+    return [k % n for k in women(hips)]
 
 
 def along(at, length=324):
@@ -115,21 +157,71 @@ WRONG: dict[str, list[tuple]] = {
     "04.1": [(0.9, "network says"), (0.1, "share"), (1, "odds"), (81 / 82, "divide"), (0.3, "ratio")],
     "04.2": [(40, "first best"), (31, "wait"), (10, "exempt"), (200, "count")],
     "04.3": [(41, "42nd"), (30, "waits"), (39, "one more"), (100, "still running")],
-    "05.1": [(0.98, "recall"), (0.99, "background"), (0.9899, "background"), (0.16, "share of wrong"), (0.5, "1000")],
-    "05.2": [("b", "two femurs"), ("abc", "wrong"), ("bcd", "hole"), ("c", "broken mask")],
-    "05.3": [("a", "gain"), ("c", "same masks"), ("lower", "choose among")],
-    "06.1": [(0.016, "scans differ"), (0.001725, "one standard error"), (0.00676, "whole width"), (0.1, "root")],
-    "06.2": [(11, "both directions"), (6, "without Holm"), (86, "fewer"), (13, "one scan less")],
-    "06.3": [
+    "05.1": [
+        (four(lambda tp, fp, fn, tn: [tp / (tp + fp + fn), tp / (tp + fp), tp / (tp + fn), tn / (tn + fp)]), "Jaccard"),
+        (four(lambda *n: np.array(scores_of(*n))[[0, 2, 1, 3]]), "changed places"),
+        (four(lambda *n: [*scores_of(*n)[:3], (n[0] + n[3]) / sum(n)]), "accuracy"),
+        (four(lambda *n: [*scores_of(*n)[:3], 1 - scores_of(*n)[3]]), "what is left of 1"),
+        (four(lambda *n: n), "not the four counts"),
+        (four(lambda *n: scores_of(*n)[0]), "in this order"),
+    ],
+    "05.2": [(0.98, "recall"), (0.99, "background"), (0.9899, "background"), (0.16, "share of wrong"), (0.5, "1000")],
+    "05.3": [
+        (piece(lambda sizes: sizes.argmax()), "background"),
+        (piece(lambda sizes: 1), "number 1"),
+        (piece(lambda sizes: sizes[1:].argmax()), "one too low"),
+        (piece(lambda sizes: 1 + sizes[1:].argmax(), None), "corner"),
+        (piece(lambda sizes: 1 + sizes[1:].argmin()), "smallest"),
+        (lambda mask: mask, "all pieces"),
+        (lambda mask: ndimage.label(mask, np.ones((3, 3, 3)))[0], "largest"),
+    ],
+    "05.4": [("a", "gain"), ("c", "same masks"), ("lower", "choose among")],
+    "06.1": [
+        (lambda v: np.std(v, ddof=1), "spread of the scans"),
+        (lambda v: np.std(v, ddof=1) / np.sqrt(len(v)), "one standard error"),
+        (lambda v: 2 * 1.96 * np.std(v, ddof=1) / np.sqrt(len(v)), "whole width"),
+        (lambda v: 1.96 * np.std(v, ddof=1), "root of n"),
+        (lambda v: 1.96 * np.std(v) / np.sqrt(len(v)), "ddof"),
+        (lambda v: 1.96 * np.std(v, ddof=1) / len(v), "not by n"),
+    ],
+    "06.2": [
+        (lambda p: np.minimum(1, np.array(p) * len(p)), "Bonferroni"),
+        (lambda p: multipletests(p, method="fdr_bh")[1], "undo the sorting"),
+        (lambda p: np.sort(multipletests(p, method="holm")[1]), "its own place"),
+        (lambda p: np.minimum(1, np.array(p) * (len(p) - np.argsort(np.argsort(p)))), "below the one before"),
+        (lambda p: p, "as they were"),
+    ],
+    "06.3": [(11, "both directions"), (6, "without Holm"), (86, "fewer"), (13, "one scan less")],
+    "06.4": [
         ((0.953, 0.960), "2D one first"),
         ((0.937, 0.953), "claim holds"),
         ((0.97, 0.953), "no 2D"),
         (0.96, "two"),
     ],
     "07.1": [(0.5, "other"), (0, "centre"), (0.25, "radius"), (2, "crosses")],
-    "07.2": [(5.03, "radius"), (1257, "mm³"), (0.4, "π"), (0.25, "area"), (2, "disc")],
-    "07.3": [("a", "proportion"), ("c", "larger sample"), ("d", "choose among")],
-    "08.1": [(1e6, "numbers"), (2.0**256 / 1e6, "exist"), (0.5, "mean"), (60, "six-digit")],
+    "07.2": [
+        (lambda m, a: abs(np.linalg.det(a)) * m.sum(), "mm³"),
+        (lambda m, a: np.linalg.det(a) * m.sum() / 1000, "never negative"),
+        (lambda m, a: np.prod(np.diag(a)) * m.sum() / 1000, "diagonal"),
+        (lambda m, a: m.sum() / 1000, "how large is one"),
+        (lambda m, a: abs(np.linalg.det(a)) * m.size / 1000, "whole image"),
+        (lambda m, a: abs(np.linalg.det(a)) * m.sum() / 100, "10 × 10 × 10"),
+    ],
+    "07.3": [
+        (lambda a, b: around(np.subtract(a, b), 1), "two thirds"),
+        (lambda a, b: around(np.subtract(a, b), 1.96 / np.sqrt(len(a))), "next hip"),
+        (lambda a, b: around(np.subtract(b, a), 1.96), "turned"),
+        (lambda a, b: around(np.abs(np.subtract(a, b)), 1.96), "absolute"),
+        (lambda a, b: 1.96 * np.std(np.subtract(a, b), ddof=1) * np.array([-1, 1]), "not around 0"),
+        (lambda a, b: around(np.subtract(a, b), 1.96, ddof=0), "ddof"),
+    ],
+    "07.4": [("a", "proportion"), ("c", "larger sample"), ("d", "choose among")],
+    "08.1": [
+        (lambda digest, digits: tries(digest, map(str, range(10**digits))), "leading zeros"),
+        (lambda digest, digits: tries(digest, (f"{k:0{digits}d}" for k in range(10**digits - 1))), "9…9"),
+        (lambda digest, digits: digest, "not its hash"),
+        (lambda digest, digits: int(tries(digest, (f"{k:0{digits}d}" for k in range(10**digits)))), "as text"),
+    ],
     "08.2": [
         (lambda s, i, n: s if i < n / 2 else {"R": "L", "L": "R"}[s], "beginning"),
         (lambda s, i, n: "R" if i < n / 2 else "L", "letter: an axis"),
@@ -152,7 +244,15 @@ WRONG: dict[str, list[tuple]] = {
         (lambda v: v / v.sum(axis=-1, keepdims=True), "e to the vote"),
         (lambda v: 1 / (1 + np.exp(-v)), "divided by"),
     ],
-    "09.3": [("a", "wrong alone"), ("abc", "agree"), ("c", "agree"), ("b", "elsewhere")],
+    "09.3": [
+        (lambda hips, n: [k % n for k in range(len(hips))], "is split"),
+        (lambda hips, n: [0 for _ in hips], "nobody is held out"),
+        (lambda hips, n: [1 + k for k in dealt(hips, n)], "count from 0"),
+        (lambda hips, n: sorted({h[:-2] for h in hips}), "one number for each hip"),
+        (lambda hips, n: [k % n if k < n else 0 for k in women(hips)], "evenly"),
+        (lambda hips, n: [h[:-2] for h in hips], "whole number"),
+    ],
+    "09.4": [("a", "wrong alone"), ("abc", "agree"), ("c", "agree"), ("b", "elsewhere")],
 }
 ODD = ["text", b"", object(), [], {}, {"a": 1}, [[1]], [1, "a"], np.nan, -np.inf, 10**400, 1j, True, np.zeros((2, 3))]
 ODD += [pd.DataFrame({"a": [1]}), pd.Series([0.5]), raising, lambda: 1, lambda *_: "x", lambda *_: np.nan, "  ", int]
@@ -209,8 +309,8 @@ def test_other_ways_to_the_right_answer_are_right():
     from sklearn.model_selection import GroupKFold
 
     held_out = next(GroupKFold(4).split(OWNERS, groups=OWNERS))[1]
-    others = {"00.2": ["C, a", ["a", "c"], {"a", "c"}], "06.3": [[0.953, 0.935]], "07.1": [np.float32(1)]}
-    others |= {"08.1": [0.9], "08.3": [31], "01.2": [lambda patients: np.isin(np.arange(len(patients)), held_out)]}
+    others = {"00.2": ["C, a", ["a", "c"], {"a", "c"}], "06.4": [[0.953, 0.935]], "07.1": [np.float32(1)]}
+    others |= {"08.3": [31], "01.2": [lambda patients: np.isin(np.arange(len(patients)), held_out)]}
     assert [key for key, answers in others.items() for answer in answers if not is_right(key, answer)] == []
 
 

@@ -4,10 +4,12 @@ import ast
 import csv
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -75,6 +77,26 @@ def test_its_code_cells_are_short(path):
     lengths = [len(c.source.splitlines()) for c in cells(path, "code")]
     assert max(lengths) <= 30
     assert statistics.median(lengths) <= 8
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_what_is_folded_on_the_site_is_folded_in_jupyterlab(path):
+    for cell in cells(path, "code"):
+        assert ("hide-input" in cell.metadata.get("tags", [])) == cell.metadata.get("jupyter", {}).get(
+            "source_hidden", False
+        )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_every_prediction_is_made_under_a_heading_and_recalled_after_it(path):
+    notebook = nbformat.read(path, as_version=4)
+    for above, cell in pairwise(notebook.cells):
+        if "prediction" in cell.metadata.get("tags", []):
+            question = cell.source.split('"')[1]
+            assert cell.metadata.stub == f'predict("{question}", ...)'
+            assert re.search("^### Predict: ", above.source, re.M)
+            after = notebook.cells[notebook.cells.index(cell) :]
+            assert any(f'recall("{question}")' in c.source for c in after)
 
 
 @pytest.fixture(scope="module")

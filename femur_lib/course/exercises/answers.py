@@ -12,10 +12,21 @@ import numpy as np
 
 from femur_lib.architecture import unpadded_geometry
 from femur_lib.config import Profile
-from femur_lib.course.exercises.judges import NOT_YET, RIGHT, Judge, chosen, expected, missing, number, tried
-from femur_lib.inference import patch_starts
+from femur_lib.course.exercises import functions as f
+from femur_lib.course.exercises.judges import (
+    NOT_YET,
+    RIGHT,
+    Judge,
+    chosen,
+    expected,
+    missing,
+    number,
+    right_because,
+    tried,
+)
+from femur_lib.inference import largest_component, patch_starts
 from femur_lib.lab.pelvis import half
-from femur_lib.paper.published import SUBJECTS, TABLE_1, TABLE_2
+from femur_lib.paper.published import TABLE_1, TABLE_2
 from femur_lib.phantom.tissue import TISSUES, TR_MS, Tissue
 from femur_lib.preprocessing import pad_to_multiple
 
@@ -90,7 +101,9 @@ def _against(pair: Any) -> str:
         return "two numbers were expected: (Dice of a 2D network, Dice of a 3D network)"
     flat, deep = ({row.mean[0] for row in (*TABLE_1, *TABLE_2) if row.network.startswith(d)} for d in ("2d", "3d"))
     if pair[0] in flat and pair[1] in deep:
-        return RIGHT if pair[0] > pair[1] else f"{pair[0]} is not above {pair[1]}: the claim holds for this pair"
+        if pair[0] > pair[1]:
+            return right_because("the claim holds only under conditions")
+        return f"{pair[0]} is not above {pair[1]}: the claim holds for this pair"
     if pair[0] in deep and pair[1] in flat:
         return f"{pair[0]} is a 3D network's and {pair[1]} a 2D network's: put the 2D one first"
     unknown, which = (pair[1], "3D") if pair[0] in flat else (pair[0], "2D")
@@ -197,70 +210,125 @@ JUDGES: dict[str, Judge] = {
         30: "these are exempt; after them the rule waits",
         10: "the first thirty epochs are exempt",
     }, "a network that sleeps for n epochs improves in epoch n + 1: is it still running then?", within=1e-6),
-    "05.1": number(0.98 * 0.05 / (0.98 * 0.05 + 0.01 * 0.95), {
+    "05.1": tried(f.scores, f.MASKS, {
+        "precision and recall have changed places: which of them divides by all that was marked?":
+            lambda t, p: np.array(f.scores(t, p))[[0, 2, 1, 3]],
+        "that is the Jaccard index: Dice counts twice what both masks share":
+            f.scores_with(0, lambda tp, fp, fn, tn: tp / (tp + fp + fn)),
+        "the last is accuracy; specificity looks at the background alone":
+            f.scores_with(3, lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn + tn)),
+        "the last is the false positive rate; specificity is what is left of 1":
+            f.scores_with(3, lambda tp, fp, fn, tn: fp / (fp + tn)),
+        "return the four scores, not the four counts":
+            lambda t, p: [(t & p).sum(), (~t & p).sum(), (t & ~p).sum(), (~t & ~p).sum()],
+    }, "count TP, FP, FN and TN, and return Dice, precision, recall and specificity in this order",
+    why="Dice does without TN, so much background cannot flatter it"),
+    "05.2": number(0.98 * 0.05 / (0.98 * 0.05 + 0.01 * 0.95), {
         0.98: "that is recall",
         0.99: "there is nineteen times more background than femur: count voxels, do not compare rates",
         0.049: "that is the share of all voxels that are marked rightly; divide it by the share that is marked",
         0.0585: "that is the share of all voxels that are marked; how much of it is femur?",
         0.16: "that is the share of wrong voxels among the marked ones",
-    }, "of all marked voxels, how many are femur? Count them among 1000 voxels", within=0.007),
-    "05.2": chosen(set("bc"), {
-        "a": "that piece is wrong, and the rule removes it",
-        "b": "is the smaller part of a broken mask not femur?",
-        "c": "how many pieces are two femurs?",
-        "d": "a hole does not turn one piece into two",
-    }),
-    "05.3": chosen({"b"}, {
+    }, "of all marked voxels, how many are femur? Count them among 1000 voxels",
+    within=0.007, why="1 % of a lot of background is much, beside 5 % of femur"),
+    "05.3": tried(largest_component, f.PIECES, {
+        "that is the background: label 0 is no piece": f.piece(np.argmax),
+        "that is the piece with number 1: it comes first, but is it the largest?": f.piece(lambda sizes: 1),
+        "that is the smallest piece": f.piece(lambda sizes: 1 + sizes[1:].argmin()),
+        "you left out label 0 before `argmax`, so the place that it returns is one too low":
+            f.piece(lambda sizes: sizes[1:].argmax()),
+        "voxels that touch at a corner are one piece, too: give `label` the neighbours": f.piece(
+            lambda sizes: 1 + sizes[1:].argmax(), connectivity=1),
+        "these are all pieces": lambda mask: mask,
+    }, "label the pieces, count the voxels of each, and keep where the label is that of the largest",
+    why="a femur is one piece, so what lies apart from it is something else"),
+    "05.4": chosen({"b"}, {
         "a": "precision is above recall already: which of them would gain?",
         "b": "in which direction does recall rise?",
         "c": "it was chosen for masks with all their pieces; are these the same masks?",
-    }),
-    "06.1": number(1.96 * 0.016 / math.sqrt(SUBJECTS), {
-        0.016: "that is how much the scans differ; how sure is their mean?",
-        0.016 / math.sqrt(SUBJECTS): "that is one standard error",
-        2 * 1.96 * 0.016 / math.sqrt(SUBJECTS): "that is the whole width; how far is it to each side?",
-        1.96 * 0.016: "95 of 100 scans lie so near; their mean is surer, by the root of 86",
-    }, "1.96 times the standard deviation, divided by the root of the number of scans", within=0.03),
-    "06.2": number(next(n for n in range(1, 40) if 66 * 2 / 2**n < 0.05), {
+    }, why="without stray pieces precision has room to give, and a lower threshold turns it into recall"),
+    "06.1": tried(f.half_width, f.DICES, {
+        "that is the spread of the scans; how sure is their mean?": lambda v: f.half_width(v, times=1, root=False),
+        "95 of 100 scans lie so near; their mean is surer, by the root of n": lambda v: f.half_width(v, root=False),
+        "that is one standard error": lambda v: f.half_width(v, times=1),
+        "that is the whole width; how far is it to each side?": lambda v: f.half_width(v, times=2 * 1.96),
+        "divide by n - 1 in the standard deviation (ddof=1): the mean came from the same scans":
+            lambda v: f.half_width(v, of_all=True),
+        "divide by the root of n, not by n": lambda v: f.half_width(v) / np.sqrt(len(v)),
+    }, "1.96 times the standard deviation, divided by the root of the number of scans",
+    why="four times as many scans make a mean twice as sure"),
+    "06.2": tried(f.holm, f.P_VALUES, {
+        "that is Bonferroni's correction: Holm multiplies the second smallest by one less, and so on":
+            lambda p: f.holm(p, factors="n"),
+        "never let a value fall below the one before it": lambda p: f.holm(p, monotone=False),
+        "no p is above 1": lambda p: f.holm(p, limit=False),
+        "they are corrected, but in order of size: give each back its own place": f.holm_sorted,
+        "multiply by how many are left; dividing by the rank controls the false discovery rate":
+            lambda p: f.holm(p, factors="n / k"),
+        "these are the p-values as they were": lambda p: np.asarray(p, float),
+    }, "sort, multiply the smallest by n, the next by n - 1, …, let none fall below the one before, undo the sorting",
+    why="once the smallest is decided, one test less is left"),
+    "06.3": number(next(n for n in range(1, 40) if 66 * 2 / 2**n < 0.05), {
         6: "that is without Holm's correction",
         11: "66 × 2 / 2¹¹ = 0.064; both directions count, so it is 2 / 2ⁿ",
         86: "fewer are enough",
-    }, "66 × 2 / 2ⁿ must be below 0.05; is it, and is it not with one scan less?", within=1e-6),
-    "06.3": _against,
+    }, "66 × 2 / 2ⁿ must be below 0.05; is it, and is it not with one scan less?", within=1e-6,
+    why="with fewer scans chance alone gives one sign too often"),
+    "06.4": _against,
     "07.1": number(2 * 0.5, {
         0.5: "that is one end of the diameter; what about the other?",
         0.25: "a diameter is longer than a radius, not shorter",
         0: "the centre stays; does the diameter?",
-    }, "count the borders that a diameter crosses"),
-    "07.2": number(math.pi * 10**2 * 4 / 1000, {
-        math.pi * 20**2 * 4 / 1000: "you took the width for the radius",
-        math.pi * 10**2 * 4: "that is mm³",
-        10**2 * 4 / 1000: "π is missing",
-        math.pi * 20 * 4 / 1000: "that is the rim of the disc times the height; take its area",
-    }, "the area of a disc times 4 mm", within=0.05),
-    "07.3": chosen({"b"}, {
+    }, "count the borders that a diameter crosses", why="a diameter has two ends"),
+    "07.2": tried(f.cm3, f.GRIDS, {
+        "that is mm³": lambda m, a: 1000 * f.cm3(m, a),
+        "a cubic centimetre is 10 × 10 × 10 mm, not 10 × 10": lambda m, a: 10 * f.cm3(m, a),
+        "those are voxels, counted in thousands: how large is one?": f.cm3_of(lambda a: 1),
+        "a volume is never negative: this affine mirrors": f.cm3_of(lambda a: np.linalg.det(a[:3, :3])),
+        "the diagonal holds the spacing only where no axis is turned": f.cm3_of(lambda a: np.prod(np.diag(a)[:3])),
+        "the diagonal holds the spacing only where no axis is turned, sign or not":
+            f.cm3_of(lambda a: abs(np.prod(np.diag(a)[:3]))),
+        "that is the box of the whole image: count the voxels of the mask": lambda m, a: f.cm3(np.ones_like(m), a),
+    }, "the determinant of `affine[:3, :3]` without its sign, times the number of True voxels, in cm³",
+    why="the determinant is the box that three steps span, however they are turned"),
+    "07.3": tried(f.limits, f.MEASURED, {
+        "those are the mean ± one standard deviation, which hold two thirds of the differences":
+            f.limits_by(lambda d: d.std(ddof=1)),
+        "that is how sure the mean difference is; the limits are for the next hip":
+            f.limits_by(lambda d: 1.96 * d.std(ddof=1) / np.sqrt(len(d))),
+        "around the mean difference, not around 0": f.limits_by(lambda d: 1.96 * d.std(ddof=1), lambda d: 0),
+        "divide by n - 1 in the standard deviation (ddof=1)": f.limits_by(lambda d: 1.96 * d.std()),
+        "first minus second: you turned the difference round": lambda a, b: f.limits(b, a),
+        "a difference has a sign: take no absolute values":
+            lambda a, b: f.limits(np.abs(np.subtract(a, b)), np.zeros(len(a))),
+    }, "the lower limit, then the upper: the mean of first minus second, -/+ 1.96 standard deviations",
+    why="the mean is what the two differ by always, the spread what they differ by this time"),
+    "07.4": chosen({"b"}, {
         "a": "is bone in proportion to 1 / age?",
         "b": "what makes the two groups alike?",
         "c": "would the groups of a larger sample no longer differ in age?",
-    }),
-    "08.1": number(10**6 / 1e6, {
-        10**6: "that is how many numbers there are; how long do a million of them take?",
-        2.0**256 / 1e6: "hash only numbers that exist: SHA-256 has more values than anybody has patients",
-        0.5: "that is the mean; at most it takes twice as long",
-    }, "how many six-digit numbers are there?", within=0.11),  # there are 900 000 numbers without a leading zero
+    }, why="women of one age cannot differ by their age"),
+    "08.1": tried(f.number_behind, f.HASHES, {
+        "a number has its leading zeros: 42 and 0042 have different hashes":
+            lambda h, n: f.number_behind(h, n, zeros=False),
+        "nearly: the last number is 9…9": lambda h, n: f.number_behind(h, n, before_last=1),
+        "return the number, not its hash": lambda h, n: h,
+    }, "hash every number with so many digits, as text with leading zeros, and return the one whose hash it is",
+    why="nobody reverses a hash, but anybody can try all numbers"),
     "08.2": tried(_half_of,
         [("L", 10, 100), ("L", 90, 100), ("R", 10, 100), ("R", 90, 100), ("L", 20, 100), ("R", 20, 30)], {
         "the letter names the end of the axis, not its beginning": lambda s, i, n: _half_of("LR"[s == "L"], i, n),
         "the answer must depend on the letter: an axis can run either way": lambda s, i, n: _half_of("L", i, n),
         "not every axis has 100 voxels": lambda s, i, n: _half_of(s, i, 100),
         "where is the voxel? The answer must depend on `i`": lambda s, i, n: s,
-    }, "which end of the axis does the letter name?"),
+    }, "which end of the axis does the letter name?", why="the letter says where the axis ends"),
     "08.3": number(40 * 30 / 39, {
         30: "nearly: one of the 40 places is the hip's own",
         40 * 9 / 39: "these have their twin in the same fold",
         40: "some twins are dealt into the same fold by chance",
         20: "that is the number of women",
-    }, "take one hip: of the places that are left for its twin, what share is in other folds?"),
+    }, "take one hip: of the places that are left for its twin, what share is in other folds?",
+    why="three of four folds are in training, and one place is the hip's own"),
     "09.1": tried(lambda first, second: _patients(first) & _patients(second),
         [(["anna_1", "anna_2", "berta_1"], ["anna_3", "clara_1"]), (["ann_1", "eva_10"], ["anna_1", "eva_2"])], {
         "no slice is in both lists, but is no patient?": lambda a, b: set(a) & set(b),
@@ -268,17 +336,18 @@ JUDGES: dict[str, Judge] = {
         "these are the patients of the first list": lambda a, b: _patients(a),
         "one letter is not a name": lambda a, b: {n[0] for n in a} & {n[0] for n in b},
         "a name can have more or fewer than four letters": lambda a, b: {n[:4] for n in a} & {n[:4] for n in b},
-    }, "who is in both lists?"),
+    }, "who is in both lists?", why="patients leak, not slices"),
     "09.2": tried(_softmax(-1), [(VOTES,)], {
         "your sum goes over the rows, not over the two votes of a voxel": _softmax(0),
         "your sum goes over the columns, not over the two votes of a voxel": _softmax(1),
         "your sum goes over all voxels, but each voxel has its own": _softmax(None),
         "a ReLU comes first, but a vote must be able to be negative": lambda v: _softmax(-1)(np.maximum(v, 0)),
         "you divide the votes by their sum: e to the vote is missing": lambda v: v / v.sum(axis=-1, keepdims=True),
-    }, "it is e to the vote, divided by the sum of that voxel's two"),
-    "09.3": chosen(set("ab"), {
+    }, "it is e to the vote, divided by the sum of that voxel's two", why="each voxel's two add up to 1"),
+    "09.3": f.dealt,
+    "09.4": chosen(set("ab"), {
         "a": "would you use a mask that lies elsewhere than its scan?",
         "b": "there are two grids here; can one of them be wrong alone?",
         "c": "two files that are wrong in the same way agree with each other",
-    }),
+    }, why="one file can contradict the other, but two that agree need anatomy"),
 }  # fmt: skip
