@@ -3,7 +3,7 @@
 # make oracles  install PyTorch, MONAI, MedPy and surface-distance, and compare networks and scores with theirs
 # make slow   what takes minutes for one question: a training killed twenty times, a study five times
 # make measure  execute every notebook on a quiet machine and write results/notebooks.csv (README.md shows it)
-# make documents  fill the numbers of results/ into README.md and PAPER.md (documents/)
+# make documents  fill the numbers of results/ into README.md, PAPER.md and docs/ (documents/)
 # make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept
 # make lab    set up, write the exercises, open JupyterLab
 # make gpu    on a CUDA machine that has Keras with JAX: parity, speed beside the paper's and PyTorch's, and its best
@@ -11,7 +11,7 @@
 # make gpu-rehearsal  the same once at a fraction of the size, on any CPU
 # make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort  works in a folder of its own, whose name it says
-# Windows, or no make: README.md names the same commands one by one.
+# Windows, or no make: docs/install.md names the same commands one by one.
 
 PYTHON   ?= python3
 PROFILE  ?= quick
@@ -111,7 +111,7 @@ documents: $(READY)
 exercises: $(READY)
 	$(BIN)/python teaching/build_exercises.py
 
-# The folder that holds exercises/ is this one, unless nothing can be written here (README.md, "A shared course").
+# The folder that holds exercises/ is this one, unless nothing can be written here (docs/install.md, "A shared course").
 lab: exercises
 	root="$$($(BIN)/python -c 'from femur_lib.config import own_folder; print(own_folder("exercises").parent)')" \
 	  && $(BIN)/jupyter lab --ServerApp.root_dir="$$root" --LabApp.default_url=/lab/tree/exercises $(AS_ROOT)
