@@ -54,6 +54,8 @@ def shown(output: NotebookNode, folder: str) -> NotebookNode:
     texts = [(output.data, kind) for kind in output.get("data", {}) if kind.startswith("text/")]
     for holder, key in [*texts, *([(output, "text")] if "text" in output else [])]:
         holder[key] = holder[key].replace(folder, "")
+        if key == "text/html":
+            holder[key] = holder[key].replace(" ± ", "&nbsp;±&nbsp;")
     return output
 
 
@@ -93,7 +95,7 @@ def slug(heading: str) -> str:
 
 
 def relink(text: str, page: str, pages: set[str], cells: set[str], source: Path) -> str:
-    """The text with links that work on the site; files to which it links are copied to ``source``."""
+    """The text with links that work on the site, and 0.9 ± 0.1 in one line; files that it names go to ``source``."""
     folder = PurePosixPath(page).parent
     repository = os.environ.get("REPOSITORY", "").rstrip("/")
 
@@ -117,14 +119,14 @@ def relink(text: str, page: str, pages: set[str], cells: set[str], source: Path)
             return found["text"]
         return f"{found['image']}[{found['text']}]({to})"
 
-    return LINK.sub(link, text)
+    return LINK.sub(link, text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
 
 
 # Pages that are made
 
 
 def quiz(text: str) -> str:
-    """The quiz with choices to click on; each then says why it is right or wrong (``_static/quiz.js``)."""
+    """The quiz with choices to click on; each then says why it is right or wrong (``_static/site.js``)."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((HERE / "question.md.j2").read_text("utf-8"))
     start, *parts = re.split(r"^(#{2,3} .+)$", re.sub(r"\n {2,}(?=\S)", " ", text), flags=re.M)
@@ -180,7 +182,12 @@ def front(notebooks: dict[str, NotebookNode], profile: str) -> str:
     (able,) = re.findall(r"^After the ten notebooks you will be able to\n\n((?:- .+\n(?:  .+\n)*)+)", readme, re.M)
     rows = re.findall(r"^\| \[\w+\]\(notebooks/(\S+)\) \| (.+?) \| .+? \| (\d+) \|", readme, re.M)
     cards = [
-        {"name": name, "title": notebooks[name].cells[0].source.splitlines()[0].lstrip("# "), "will": will, "minutes": n}
+        {
+            "name": name,
+            "title": notebooks[name].cells[0].source.splitlines()[0].lstrip("# "),
+            "will": will,
+            "minutes": n,
+        }
         for name, will, n in rows
         if name in notebooks
     ]
@@ -193,7 +200,11 @@ def front(notebooks: dict[str, NotebookNode], profile: str) -> str:
 
 def gather(runs: Path, source: Path) -> None:
     """Write all that Sphinx reads to a new folder."""
-    notebooks = {path.name: nbformat.read(path, as_version=4) for path in sorted((runs / "notebooks").glob("[0-9]*.ipynb"))}
+    if not (runs / "notebooks").is_dir():
+        raise SystemExit(f"{runs} holds no notebooks/; the folder of a finished run was expected. Do make run first.")
+    notebooks = {
+        path.name: nbformat.read(path, as_version=4) for path in sorted((runs / "notebooks").glob("[0-9]*.ipynb"))
+    }
     cells = {cell.id for notebook in notebooks.values() for cell in notebook.cells}
     files = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)})
     pages = {path.relative_to(ROOT).as_posix() for path in files} | {f"notebooks/{name}" for name in notebooks}

@@ -23,7 +23,6 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-python_maximum_signature_line_length = 100
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
@@ -31,7 +30,7 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_js_files = ["quiz.js"]
+html_js_files = ["site.js"]
 html_show_sourcelink = False
 html_copy_source = False
 

@@ -33,7 +33,7 @@ def test_the_lock_holds_every_dependency_with_hashes_and_no_index():
     assert "://" not in lock
     locked = {re.sub(r"[-_.]+", "-", n).lower() for n in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.M)}
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = PROJECT["project"]["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["dicom"]
+    wanted = PROJECT["project"]["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["dicom"] + extras["site"]
     wanted += PROJECT["dependency-groups"]["dev"]
     names = {re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]+", w)[0]).lower() for w in wanted}
     assert names <= locked

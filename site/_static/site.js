@@ -1,3 +1,11 @@
+// The theme's buttons that unfold a part of the list of pages say nothing to who cannot see them.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const summary of document.querySelectorAll(".bd-sidebar-primary summary")) {
+    const link = summary.closest("li").querySelector("a");
+    summary.setAttribute("aria-label", `Pages below ${link.textContent.trim()}`);
+  }
+});
+
 // The quiz: a choice is a button, and its explanation appears below it when it is chosen. Without this script all
 // explanations can be read at once.
 document.addEventListener("DOMContentLoaded", () => {
