@@ -24,7 +24,7 @@ BIN      := .venv/bin
 READY    := .venv/.ready
 NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 EXECUTED  := $(NOTEBOOKS:%=$(RUNS)/notebooks/%)
-SHOWN     := $(wildcard *.md */*.md site/* site/_static/* build/slides/*)
+SHOWN     := $(wildcard *.md */*.md */*/*.md site/* site/_static/* build/slides/*)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 AS_ROOT   = $(if $(filter 0,$(shell id -u)),--allow-root)  # in a container, which has no other user
 export PYTHONUNBUFFERED := 1

@@ -22,7 +22,7 @@ myst_links_external_new_tab = False
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
