@@ -57,3 +57,14 @@ if REPOSITORY:
             "notebook_interface": "jupyterlab",
         },
     }
+
+
+def setup(app):
+    """Keep Napoleon from taking what stands before a colon in a property's docstring for the property's type."""
+    app.connect("autodoc-process-docstring", keep_the_sentence, priority=1)
+
+
+def keep_the_sentence(app, what, name, obj, options, lines):
+    """Write a dash in the place of the first colon."""
+    if what in ("property", "attribute", "data") and lines:
+        lines[0] = lines[0].replace(": ", " – ", 1)
