@@ -1,9 +1,9 @@
-# make run    set up, make the synthetic cohort, execute the notebooks, write runs/quick/report.html
+# make run    set up, make the synthetic cohort, execute the notebooks, write runs/quick/report.html and runs/quick/pages
 # make test   set up, lint, check types, run every test, execute every notebook
 # make oracles  install PyTorch, MONAI, MedPy and surface-distance, and compare networks and scores with theirs
 # make slow   what takes minutes for one question: a training killed twenty times, a study five times
 # make measure  execute every notebook on a quiet machine and write results/notebooks.csv (README.md shows it)
-# make documents  fill the numbers of results/ into README.md and PAPER.md (documents/)
+# make documents  fill the numbers of results/ into README.md, PAPER.md and docs/ (documents/)
 # make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept
 # make assignment  write nbgrader/: the same exercises for nbgrader, which grades them (teaching/README.md)
 # make quiz   write build/quiz/quiz.gift.txt: the quiz for Moodle
@@ -12,8 +12,11 @@
 #             network at its size; MINUTES=8 (benchmarks/README.md). PYTHON=its interpreter, here not make's environment
 # make gpu-rehearsal  the same once at a fraction of the size, on any CPU
 # make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
+# make site   the pages of a finished run in build/site, with the slides if they are built; REPOSITORY=its address adds
+#             links to it, and buttons for Binder and Colab
+# make check-site  follow every link of build/site, and look at each page with axe in a Chromium (or CHROMIUM=its path)
 # Another profile or cohort:  make run PROFILE=hips COHORT=path/to/cohort  works in a folder of its own, whose name it says
-# Windows, or no make: README.md names the same commands one by one.
+# Windows, or no make: docs/install.md names the same commands one by one.
 
 PYTHON   ?= python3
 PROFILE  ?= quick
@@ -22,16 +25,19 @@ RUNS     := # which folder the notebooks work in; `make run` finds it
 BIN      := .venv/bin
 READY    := .venv/.ready
 NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
-PAGES     := $(NOTEBOOKS:%.ipynb=$(RUNS)/pages/%.html)
+EXECUTED  := $(NOTEBOOKS:%=$(RUNS)/notebooks/%)
+SHOWN     := $(wildcard *.md */*.md */*/*.md site/* site/_static/* build/slides/*)
 LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
 AS_ROOT   = $(if $(filter 0,$(shell id -u)),--allow-root)  # in a container, which has no other user
 export PYTHONUNBUFFERED := 1
 # The kernel is this environment's, whatever kernels named python3 a user has.
 export JUPYTER_PATH := $(CURDIR)/.venv/share/jupyter$(if $(JUPYTER_PATH),:$(JUPYTER_PATH))
 
+export REPOSITORY ?=
+
 quoted = '$(subst ','\'',$(1))'# for the shell: a name may have blanks and apostrophes
 
-.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises lab slides lock clean
+.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises lab slides site check-site lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -49,25 +55,24 @@ run: $(READY)
 	@folder="$$($(BIN)/python workflow/runs_folder.py $(call quoted,$(PROFILE)) $(call quoted,$(COHORT)))" \
 	  && $(MAKE) --no-print-directory executed RUNS="$$folder"
 
-executed: $(RUNS)/report.html
+executed: $(RUNS)/report.html $(RUNS)/pages/index.html
 	@echo
 	@echo "The report to look at:      $(RUNS)/report.html"
-	@echo "The notebooks as pages:     $(RUNS)/pages/"
+	@echo "The course as pages:        $(RUNS)/pages/index.html"
 
-$(RUNS)/report.html: $(PAGES)
+$(RUNS)/report.html: $(EXECUTED)
 	$(BIN)/femur report $(RUNS) --out $@
 
 # Each notebook is executed after the one before it, so that the shared runs are trained in the order of the course.
-$(RUNS)/pages/%.html: $(RUNS)/notebooks/%.ipynb
-	@mkdir -p $(@D)
-	$(BIN)/jupyter nbconvert --log-level WARN --to html --template page \
-	  --TemplateExporter.extra_template_basedirs=workflow --output-dir $(@D) $<
-
 $(RUNS)/notebooks/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(READY) $(RUNS)/made-of.json
 	@mkdir -p $(@D)
 	@echo "== $* ($(words $(NOTEBOOKS)) notebooks in all)"
 	$(BIN)/papermill --no-log-output --cwd $(@D) -f $(RUNS)/parameters.yaml $< $(@D)/.$*.running.ipynb
 	mv $(@D)/.$*.running.ipynb $@
+
+# Executed notebooks are shown, and not executed again.
+$(RUNS)/pages/index.html: $(EXECUTED) $(SHOWN)
+	$(BIN)/python site/build.py $(RUNS) $(@D)
 
 test: $(READY)
 	$(BIN)/ruff check .
@@ -120,7 +125,7 @@ assignment: $(READY)
 quiz: $(READY)
 	$(BIN)/python teaching/build_quiz.py
 
-# The folder that holds exercises/ is this one, unless nothing can be written here (README.md, "A shared course").
+# The folder that holds exercises/ is this one, unless nothing can be written here (docs/install.md, "A shared course").
 lab: exercises
 	root="$$($(BIN)/python -c 'from femur_lib.config import own_folder; print(own_folder("exercises").parent)')" \
 	  && $(BIN)/jupyter lab --ServerApp.root_dir="$$root" --LabApp.default_url=/lab/tree/exercises $(AS_ROOT)
@@ -128,10 +133,19 @@ lab: exercises
 slides: $(READY)
 	$(BIN)/python teaching/build_slides.py $(if $(CHROMIUM),--chromium "$(CHROMIUM)")
 
+site: $(READY)
+	folder="$$($(BIN)/python workflow/runs_folder.py $(call quoted,$(PROFILE)) $(call quoted,$(COHORT)))" \
+	  && $(BIN)/python site/build.py "$$folder" build/site
+
+# What drives the browser is not part of the lock: it is large, and only this needs it.
+check-site: site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check playwright==1.65.2 axe-playwright-python==0.1.8
+	$(BIN)/pytest tests/documents/test_site.py
+
 # For maintainers, after changing pyproject.toml. Needs uv. The lock is pip's own format, with hashes and without the
 # address of any package index, so it installs from whichever index a machine is set up to use.
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra formats --extra onnx --extra search --extra study \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --extra cpu --extra notebooks --extra dicom --extra formats --extra onnx --extra search --extra site --extra study --extra teaching \
 	  --group dev --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file requirements.lock
 
 clean:

@@ -11,7 +11,7 @@ SYMBOLS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def symbol(p: float) -> str:
-    """The symbol of a p in Table 4: ns from 0.05 on, * below it, ** below 0.01, *** below 0.001."""
+    """The symbol of a p in Table 4: ns from 0.05 on, ``*`` below it, ``**`` below 0.01, ``***`` below 0.001."""
     return next((mark for limit, mark in SYMBOLS if p < limit), "ns")
 
 

@@ -14,11 +14,11 @@ from femur_lib._runtime.errors import DataError
 ROOT = Path(__file__).parents[2]
 runs_folder = script("workflow/runs_folder.py").runs_folder
 STAND_INS = {
-    # In the place of workflow/runs_folder.py: what it was asked, and a folder.
-    "python": 'printf "%s|" "$@" > asked; test -n "$3" && test ! -d "$3" && exit 1; mkdir -p runs/x;'
+    # In the place of site/build.py: a page. In that of workflow/runs_folder.py: what it was asked, and a folder.
+    "python": 'test "$1" = site/build.py && { mkdir -p "$3"; touch "$3/index.html"; echo "$2" >> built; exit; };'
+    ' printf "%s|" "$@" > asked; test -n "$3" && test ! -d "$3" && exit 1; mkdir -p runs/x;'
     " test -f runs/x/made-of.json || touch runs/x/made-of.json; echo runs/x",
     "papermill": 'echo "$6" >> executed; touch "$7"; test "$5" = runs/x/parameters.yaml',
-    "jupyter": 'touch "${10}/$(basename "${11}" .ipynb).html"',
     "femur": 'touch "$4"',
 }
 PROFILE = {"profile": "mine", "grid_3d": [16, 16, 8], "epochs": 2, "networks": ["3d-f2-l2"]}
@@ -56,8 +56,18 @@ def test_nothing_is_done_again_while_nothing_has_changed(course):
     count, said = make_run(course)
     assert count == 0
     assert "The report to look at:      runs/x/report.html" in said
+    assert "The course as pages:        runs/x/pages/index.html" in said
     (course / "notebooks" / "01_two.ipynb").touch()
     assert make_run(course)[0] == 1
+
+
+def test_a_changed_page_is_built_again_and_executes_nothing(course):
+    make_run(course)
+    (course / "docs").mkdir()
+    (course / "docs" / "new.md").touch()
+    assert make_run(course)[0] == 0
+    make_run(course)
+    assert (course / "built").read_text() == "runs/x\n" * 2
 
 
 def test_all_is_executed_again_when_what_it_is_made_of_is_new(course):

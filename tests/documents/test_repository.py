@@ -33,7 +33,7 @@ def test_the_lock_holds_every_dependency_with_hashes_and_no_index():
     assert "://" not in lock
     locked = {re.sub(r"[-_.]+", "-", n).lower() for n in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.M)}
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = PROJECT["project"]["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["dicom"]
+    wanted = PROJECT["project"]["dependencies"] + extras["cpu"] + extras["notebooks"] + extras["dicom"] + extras["site"]
     wanted += PROJECT["dependency-groups"]["dev"]
     names = {re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]+", w)[0]).lower() for w in wanted}
     assert names <= locked
@@ -49,12 +49,17 @@ def test_no_file_names_a_path_of_a_machine_or_an_index():
         assert not found, f"{path.relative_to(ROOT)}: {found[0]}"
 
 
-def test_the_readme_names_every_notebook_and_every_verb():
-    from femur_lib.cli import parser
-
+def test_the_readme_is_short_and_names_every_notebook():
     readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) < 120
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert path.name in readme
+
+
+def test_the_page_about_the_command_line_names_every_verb():
+    from femur_lib.cli import parser
+
+    page = (ROOT / "docs/commands.md").read_text()
     verbs = next(a for a in parser()._actions if a.dest == "verb").choices
     for verb in verbs:
-        assert f"femur {verb}" in readme
+        assert f"femur {verb}" in page
