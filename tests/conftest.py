@@ -227,9 +227,9 @@ def cohort_copy(tiny_cohort, tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def faults():
-    """What keeps a row of results/faults/faults.csv, if MEASURE_FAULTS is set: a fault, how often, the end, and seconds.
+    """What keeps a row of results/faults/faults.csv, if MEASURE_FAULTS is set: a fault, how often, and the end.
 
-    The seconds are those from the next start until it goes on; None where that was not seen.
+    ``took`` has the seconds from each start until it went on; None where that was not seen.
     """
     rows: dict[str, dict] = {}
 

@@ -1,7 +1,7 @@
 """A training that is killed, or whose disk is full, at random moments ends as one that was left alone, to the last bit.
 
-Slow: ``make slow``. Every start imports TensorFlow again. With MEASURE_FAULTS=1 the rows of results/faults/faults.csv are
-written.
+Slow: ``make slow``. Every start imports TensorFlow again. With MEASURE_FAULTS=1 the rows of results/faults/faults.csv
+are written.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""README.md and PAPER.md are what their templates give, links lead somewhere, and each claim says what kind it is."""
+"""Rendered pages are what their templates give, links lead somewhere, and each claim says what kind it is."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 from conftest import script
 
 ROOT = Path(__file__).parents[2]
-RENDERED = ("README.md", "PAPER.md")
+RENDERED = ("README.md", "PAPER.md", "docs/faults.md")
 PAGES = (
     *RENDERED,
     "CONTRIBUTING.md",
