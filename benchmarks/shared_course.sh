@@ -13,7 +13,7 @@ place=$(realpath -m "$1"); learners=${2:-3}; course=$place/course
 notebooks=$(cd "$(dirname "$0")/.." && ls notebooks | grep '^0[0-5]_' | tr '\n' ' ')
 
 mkdir -p "$place"
-[ -d "$course" ] || git clone --quiet "$(dirname "$0")/.." "$course"
+[ -d "$course" ] || git clone --quiet --no-hardlinks "$(dirname "$0")/.." "$course"
 make -C "$course" setup
 "$course/.venv/bin/python" -m compileall -q "$course/femur_lib" "$course/.venv/lib" > "$place/compiled.log" || true
 chown -R root:root "$course"

@@ -1,4 +1,4 @@
-"""Render README.md, PAPER.md and docs/faults.md from their templates and from what was measured: ``make documents``.
+"""Render the pages from their templates and from what was measured: ``make documents``.
 
 A number in these documents is either cited from the paper, and then it stands in the template, or it is made here: from
 the records in results/, the tables of benchmarks/README.md, the paper's printed tables, or the library's arithmetic.
@@ -31,7 +31,7 @@ from femur_lib.phantom.tissue import FLIP_DEGREES, TISSUES, flash
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-DOCUMENTS = ("README.md", "PAPER.md", "docs/faults.md")
+DOCUMENTS = ("README.md", "PAPER.md")
 
 SMALL = {"flat": "2d-unpadded-f16-l2", "deep": "3d-f8-l3", "dilated": "3d-f8-l3-d1.2.4"}  # each trained once
 SCANS = {"": "as she is", "_cyst": "cyst of 8 mm", "_folded": "fold-over x 0.6"}

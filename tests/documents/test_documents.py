@@ -8,7 +8,7 @@ import pytest
 from conftest import script
 
 ROOT = Path(__file__).parents[2]
-RENDERED = ("README.md", "PAPER.md", "docs/faults.md")
+RENDERED = ("README.md", "PAPER.md")
 PAGES = (
     *RENDERED,
     "CONTRIBUTING.md",
