@@ -1,7 +1,7 @@
 # make run    set up, make the synthetic cohort, execute the notebooks, write runs/quick/report.html and runs/quick/pages
 # make test   set up, lint, check types, run every test, execute every notebook
 # make oracles  install PyTorch, MONAI, MedPy and surface-distance, and compare networks and scores with theirs
-# make slow   what takes minutes for one question: a training killed twenty times, a study five times
+# make slow   what takes minutes for one question: kills, full disks, damaged scans in mid-work (results/faults)
 # make measure  execute every notebook on a quiet machine and write results/notebooks.csv (README.md shows it)
 # make documents  fill the numbers of results/ into README.md, PAPER.md and docs/ (documents/)
 # make exercises  write exercises/: the notebooks without their answers; what a learner has changed is kept

@@ -30,6 +30,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import joblib
 import pandas as pd
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,7 @@ from gpu_results import facts, leave_out, leave_out_no_longer, open_folder, pack
 
 from femur_lib._runtime.errors import DataError  # noqa: E402
 from femur_lib._runtime.files import write_json  # noqa: E402
+from femur_lib._runtime.machine import machine_bytes  # noqa: E402
 from femur_lib._runtime.words import duration  # noqa: E402
 from femur_lib.config import Profile, load_profile, run_name  # noqa: E402
 from femur_lib.runs import partial_folder  # noqa: E402
@@ -111,8 +113,8 @@ def card(rehearse: bool) -> dict:
     Raises:
         DataError: there is no GPU.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found: dict[str, object] = {"cores": os.cpu_count(), "memory_gib": round(memory, 1)}
+    memory = machine_bytes() / 2**30
+    found: dict[str, object] = {"cores": joblib.cpu_count(), "memory_gib": round(memory, 1)}
     if rehearse:
         return {"card": "cpu-rehearsal"} | found
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
@@ -312,7 +314,7 @@ def main() -> None:
     hips = None
     if "training" in a.parts and unscored(folder, a):
         request = {"do": "hips", "runs": str(a.runs), "subjects": a.profile.subjects, "grid": a.profile.grid_3d}
-        request |= {"size": "quick" if a.rehearse else "paper", "workers": max(1, (os.cpu_count() or 1) - 4)}
+        request |= {"size": "quick" if a.rehearse else "paper", "workers": max(1, joblib.cpu_count() - 4)}
         hips = begin(request, a.runs / "hips.log")
     whole, sofar = sum(SHARES[part] for part in a.parts), 0
     for part in [part for part in SHARES if part in a.parts]:

@@ -27,6 +27,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import joblib
 import pandas as pd
 
 import femur_lib
@@ -194,7 +195,7 @@ def run(cohort: Path, out: Path, arm: str, fold: int, at_once: int) -> None:
         return
     print(f"== {arm}, fold {fold}", flush=True)
     command = [sys.executable, __file__, cohort, out, "--arms", arm, "--folds", str(fold), "--one"]
-    threads = str(max(1, (os.cpu_count() or 1) // at_once))
+    threads = str(max(1, joblib.cpu_count() // at_once))
     limits = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads} if at_once > 1 else {}
     subprocess.run(command, check=True, env={**os.environ, **limits})
 

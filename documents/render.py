@@ -1,4 +1,4 @@
-"""Render README.md, PAPER.md and two pages of docs/ from these templates and what was measured: ``make documents``.
+"""Render the pages from their templates and from what was measured: ``make documents``.
 
 A number in these documents is either cited from the paper, and then it stands in the template, or it is made here: from
 the records in results/, the tables of benchmarks/README.md, the paper's printed tables, or the library's arithmetic.

@@ -7,6 +7,7 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -460,7 +461,7 @@ def _score(a) -> None:
 
 
 def _quality(a) -> None:
-    from femur_lib._runtime.files import write_csv
+    from femur_lib._runtime.files import atomic_write
     from femur_lib.cohort import read_cohort
     from femur_lib.evaluation import BY_RUN
     from femur_lib.lab.quality_control import find_images
@@ -471,9 +472,10 @@ def _quality(a) -> None:
     reference = read_cohort(a.reference) if a.reference else None
     images = find_images(a.images) if a.images else None
     others = a.others or sorted((a.predictions / BY_RUN).glob("[!.]*"))
-    table = write_quality_page(a.predictions, a.out, others, reference, images)
-    if a.csv:
-        write_csv(a.csv, table, float_format="%.6g")
+    with atomic_write(a.csv) if a.csv else nullcontext() as half_written:  # a place that cannot be is refused first
+        table = write_quality_page(a.predictions, a.out, others, reference, images)
+        if half_written:
+            table.to_csv(half_written, index=False, float_format="%.6g")
     _say(table[["name", "suspicion", "reasons"]].to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     _say(f"page: {a.out}")
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from femur_lib._runtime import machine
 from femur_lib._runtime.backend import keras
-from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.errors import DataError, TrainingFailed
 from femur_lib._runtime.files import HALF_WRITTEN, checksums, room, write_csv, write_json
 from femur_lib._runtime.locks import exclusive_lock
 from femur_lib._runtime.words import Progress
@@ -185,7 +185,12 @@ def train_on(
         material = load(settings, work)
         claim(work, record)  # only now, when every scan has been read and found good
         with room(work):
-            weights, seconds = fit(work, settings, material, progress)
+            try:
+                weights, seconds = fit(work, settings, material, progress)
+            except TrainingFailed:
+                if not epochs_kept(work / "epochs"):  # nothing to go on with, and in the way of better settings
+                    _leave_nothing(work)
+                raise
             progress("choosing the threshold")
             _record(work, settings, record, material, weights, seconds)
         _finish(work, run)
@@ -383,10 +388,25 @@ def _record(work: Path, settings: Settings, record: dict, material: Material, we
 
 def _finish(work: Path, run: Path) -> None:
     """Remove what only the training needed, and give the folder its name."""
+    _clear(work)
+    work.rename(run)
+
+
+def _leave_nothing(work: Path) -> None:
+    """Remove all that a training has written, but no file of anybody else's."""
+    logs = work / "tensorboard"
+    for path in (work / "history.csv", *logs.rglob("events.*")):
+        path.unlink(missing_ok=True)
+    _clear(work)
+    for folder in (*logs.glob("*"), logs, work):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _clear(work: Path) -> None:
     leftovers = [work / name for name in ("last.npz", "settings.json", "seconds.json")]
     half_written = [path for path in work.iterdir() if HALF_WRITTEN.fullmatch(path.name)]  # when it was killed
     for path in (*leftovers, *half_written, *files_of_epochs(work / "epochs")):
         path.unlink(missing_ok=True)
     with suppress(OSError):  # not there, or it has files that are not ours
         (work / "epochs").rmdir()
-    work.rename(run)

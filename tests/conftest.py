@@ -3,12 +3,15 @@
 import gzip
 import importlib.util
 import itertools
+import os
 import shutil
+import statistics
 from pathlib import Path
 from types import ModuleType
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import settings
 
@@ -24,6 +27,10 @@ AXIS_ORDERS = [
 
 RAS_2_MM = np.diag([2.0, 2.0, 2.0, 1.0])
 DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+
+
+MEASURED = Path(__file__).parents[1] / "results" / "faults" / "faults.csv"
+FAULTS = ("fault", "times", "afterwards", "median_seconds", "most_seconds")
 
 
 def script(path: str) -> ModuleType:
@@ -216,3 +223,23 @@ def trained_runs(tiny_cohort, tmp_path_factory) -> dict[str, Path]:
 def cohort_copy(tiny_cohort, tmp_path) -> Path:
     """The folder of a tiny cohort that a test may change."""
     return Path(shutil.copytree(tiny_cohort.root, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """What keeps a row of results/faults/faults.csv, if MEASURE_FAULTS is set: a fault, how often, and the end.
+
+    ``took`` has the seconds from each start until it went on; None where that was not seen.
+    """
+    rows: dict[str, dict] = {}
+
+    def keep(fault: str, times: int, afterwards: str, took: list[float | None] = ()) -> None:
+        seen = [seconds for seconds in took if seconds is not None]
+        seconds = [f"{f(seen):.1f}" if seen else "" for f in (statistics.median, max)]
+        rows[fault] = dict(zip(FAULTS, (fault, times, afterwards, *seconds), strict=True))
+
+    yield keep
+    if os.environ.get("MEASURE_FAULTS") and rows:
+        old = pd.read_csv(MEASURED, dtype=str) if MEASURED.is_file() else pd.DataFrame(columns=FAULTS)
+        merged = {row["fault"]: row for row in old.to_dict("records")} | rows
+        pd.DataFrame(merged.values(), columns=FAULTS).to_csv(MEASURED, index=False)

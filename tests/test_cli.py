@@ -57,6 +57,9 @@ def test_the_whole_way_from_cohort_to_report(tiny_cohort, profile, tmp_path, cap
     assert main(["quality", str(out), "--images", str(hips), "--out", str(page), "--csv", str(page) + ".csv"]) == 0
     assert set(pd.read_csv(f"{page}.csv").name) == set(record["validation"])
     assert main(["quality", str(out), "--out", str(page)]) == 1  # there already
+    elsewhere = ["--out", str(tmp_path / "q.html"), "--csv", str(hips / "participants.tsv" / "q.csv")]
+    assert main(["quality", str(out), *elsewhere]) == 1  # below a file
+    assert not (tmp_path / "q.html").exists()
     (run / "scores.csv").unlink()
     assert main(["evaluate", str(run), str(hips)]) == 0
     pd.testing.assert_frame_equal(pd.read_csv(run / "scores.csv"), scores, check_exact=False, rtol=1e-5)

@@ -1,7 +1,12 @@
 """Malformed input of every kind is refused in one line, before any work, and nothing is left behind."""
 
+import gzip
 import json
+import re
 import shutil
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +18,7 @@ from conftest import write_nifti
 
 from femur_lib._runtime import machine
 from femur_lib.cli import main
-from femur_lib.cohort import mask_path
+from femur_lib.cohort import image_path, mask_path
 
 PROFILE = {"profile": "tiny", "grid_2d": [24, 24, 8], "grid_3d": [16, 16, 8], "epochs": 1, "folds": 2}
 REMOVED = object()
@@ -160,6 +165,12 @@ def test_a_profile_that_is_no_yaml(place, capsys, text):
         ("2d-f2-l99", "needs at least"),
         ("3d-f2-l9999999", "is not the name of a network"),
         ("3d-f99999999-l1", "is not the name of a network"),
+        ("3d-f0-l1", "features and levels must be at least 1"),
+        ("3d-f2-l0", "features and levels must be at least 1"),
+        ("3d-unpadded-f2-l1", "an unpadded 3D network is not built here"),
+        ("2d-unpadded-f2-l1-d1.2", "a dilated centre needs padded convolutions"),
+        ("3d-f2-l1-d0", "dilation rates must be different whole numbers"),
+        ("3d-f2-l1-d1.2-", "is not the name of a network"),
         ("2d-unpadded-f2-l5", "cannot train 2d-unpadded-f2-l5: an unpadded network with 5 levels has no output"),
     ],
 )
@@ -188,6 +199,7 @@ def test_a_network_is_refused_where_even_its_answers_do_not_fit_by_far():
         ("predict run scan.nii.gz --out file/o", "file/o"),
         ("export run file/o", "file"),
         ("report run --out file/r.html", "file"),
+        ("study quick hips --runs file/s --dry-run", "file is a file; a folder for the runs"),
     ],
 )
 def test_a_number_or_a_place_that_cannot_be(place, capsys, command, says):
@@ -223,6 +235,99 @@ def test_a_mask_without_background(place, capsys):
     refused(capsys, "check hips", "in every voxel")
 
 
+def header(at: int, form: str, *values: float):
+    """Other numbers in a NIfTI header, from a byte on."""
+    packed = struct.pack(f"<{form}", *values)
+    return lambda raw: raw[:at] + packed + raw[at + len(packed) :]
+
+
+IMAGES = {
+    "terabytes": (
+        header(40, "8h", 3, 32000, 32000, 32000, 1, 1, 1, 1),
+        "is incomplete: 18784 of 131072000000352 bytes",
+    ),
+    "more voxels than there are": (header(40, "8h", 3, 25, 24, 8, 1, 1, 1, 1), "is incomplete: 18784 of 19552 bytes"),
+    "a side of no voxels": (header(40, "8h", 3, 0, 24, 8, 1, 1, 1, 1), "holds an array of shape (0, 24, 8)"),
+    "a side of less than none": (header(40, "8h", 3, -24, 24, 8, 1, 1, 1, 1), "holds an array of shape (-24, 24, 8)"),
+    "two sides of less than none": (
+        header(40, "8h", 3, -24, -24, 8, 1, 1, 1, 1),
+        "holds an array of shape (-24, -24, 8)",
+    ),
+    "nine axes": (header(40, "8h", 9, 24, 24, 8, 1, 1, 1, 1), "header that cannot be read"),
+    "no axes": (header(40, "8h", 0, 24, 24, 8, 1, 1, 1, 1), "holds an array of shape (0,)"),
+    "two axes": (header(40, "8h", 2, 24, 192, 1, 1, 1, 1, 1), "holds an array of shape (24, 192)"),
+    "four axes": (header(40, "8h", 4, 24, 24, 4, 2, 1, 1, 1), "holds an array of shape (24, 24, 4, 2) (2 volumes)"),
+    "an unknown type": (header(70, "h", 9999), "data code 9999 not recognized"),
+    "bits": (header(70, "hh", 1, 1), "data code 1 not supported"),
+    "complex numbers": (header(70, "hh", 32, 64), "has complex values"),
+    "colours": (header(70, "hh", 128, 24), "is a colour image"),
+    "values that begin before the file": (header(108, "f", -1), "offset -1 too low"),
+    "values that begin behind the file": (header(108, "f", 1e9), "is incomplete: 18784 of"),
+    "values that begin nowhere": (header(108, "f", float("nan")), "cannot convert float NaN"),
+    "a slope beyond all numbers": (header(112, "f", 1e38), "4608 voxels that are NaN or infinite"),
+    "an infinite intercept": (header(112, "ff", 1, float("inf")), "invalid intercept inf"),
+    "places that are not numbers": (header(280, "12f", *[float("nan")] * 12), "has an affine that cannot be inverted"),
+    "all places in one": (header(280, "12f", *[0.0] * 12), "has an affine that cannot be inverted"),
+    "voxels of a kilometre": (
+        header(280, "12f", 1e6, 0, 0, 0, 0, 1e6, 0, 0, 0, 0, 1e6, 0),
+        "has voxels of 1e+06 x 1e+06 x 1e+06 mm",
+    ),
+    "another format's name": (header(344, "4s", b"xxxx"), "is an Analyze header"),
+    "an end too early": (lambda raw: raw[:-100], "is incomplete: 18684 of 18784 bytes"),
+    "something behind it": (lambda raw: raw + b"abc", "goes on for 3 bytes after the last voxel"),
+    "the header alone": (lambda raw: raw[:348], "is incomplete: 348 of 18784"),
+    "one value everywhere": (lambda raw: raw[:352] + bytes(len(raw) - 352), "has the same value, 0, in every voxel"),
+    "a value that is not a number": (
+        lambda raw: raw[:352] + b"\xff" * 4 + raw[356:],
+        "has 1 voxels that are NaN or infinite",
+    ),
+    "nothing": (lambda raw: b"", "is not a NIfTI file"),
+    "a word": (lambda raw: b"hello", "is not a NIfTI file"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), IMAGES.values(), ids=list(IMAGES))
+def test_an_image_of_another_kind(place, capsys, change, says):
+    file = image_path(Path("hips"), "sub-01R")
+    file.write_bytes(gzip.compress(change(gzip.decompress(file.read_bytes()))))
+    refused(capsys, "check hips", says)
+
+
+PARTICIPANTS = {
+    "nothing": (lambda text: "", "is empty"),
+    "a header alone": (lambda text: text.splitlines()[0] + "\n", "has no rows"),
+    "a side called leftish": (lambda text: text.replace("\tR\t", "\tleftish\t"), "has the side 'leftish'"),
+    "a row twice": (lambda text: text + text.splitlines()[1] + "\n", "names sub-01R in more than one row"),
+    "commas": (lambda text: text.replace("\t", ","), "has no column participant_id"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), PARTICIPANTS.values(), ids=list(PARTICIPANTS))
+def test_a_table_of_patients_of_another_kind(place, capsys, change, says):
+    file = Path("hips/participants.tsv")
+    file.write_text(change(file.read_text()))
+    refused(capsys, "check hips", says)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("predict run scan.nii.gz scan.nii.gz --out o", "share a name"),
+        ("predict run nowhere.nii.gz --out o", "nowhere.nii.gz does not exist"),
+        ("predict run hips --out o", "holds no DICOM file"),
+        ("predict run scan.nii.gz --out o --threshold nan", "--threshold is nan"),
+        ("score --truth hips --predictions nowhere --out s.csv", "nowhere holds no *_mask"),
+        ("quality nowhere --out q.html", "nowhere holds no *_mask"),
+        ("quality hips --out q.html", "hips holds no *_mask"),
+        ("import pairs hips nowhere o", "nowhere is not a folder"),
+        ("import pelvis hips o", "hips holds neither"),
+        ("phantom hips --subjects 1", "hips holds something else already"),
+    ],
+)
+def test_a_file_or_a_folder_of_another_kind(place, capsys, command, says):
+    refused(capsys, command, says)
+
+
 @pytest.mark.parametrize(("seconds", "reads"), [("2.5", 2.5), (None, 0.0)])
 def test_a_stopwatch(tmp_path, seconds, reads):
     from femur_lib.training import _seconds
@@ -252,3 +357,14 @@ def test_too_little_memory_is_said_in_one_line(place, capsys, monkeypatch):
 def test_scores_without_names_of_scans_have_no_pictures(place):
     pd.DataFrame({"dice": [0.9], "precision": [0.9], "recall": [0.9]}).to_csv("run/scores.csv", index=False)
     assert main(["report", "run", "--out", "r.html"]) == 0
+
+
+@pytest.mark.slow
+def test_all_of_them_at_once(faults):
+    """Not a test of its own: how many inputs the tests above refuse, for results/faults/faults.csv."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not stopwatch", __file__]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    (passed,) = re.findall(r"^(\d+) passed", ended.stdout, re.M)
+    assert ended.returncode == 0
+    assert int(passed) >= 200
+    faults("a malformed input", int(passed), "refused in one line, nothing written")

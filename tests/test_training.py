@@ -20,7 +20,7 @@ import pytest
 from conftest import tiny_hip
 
 from femur_lib import training
-from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.errors import DataError, TrainingFailed
 from femur_lib.cohort import new_cohort, read_cohort, read_subject, write_hip
 from femur_lib.config import Profile, resolve
 from femur_lib.dataset import HipDataset, load_samples
@@ -72,6 +72,21 @@ def assert_alike(one: Path, other: Path) -> None:
 @pytest.fixture(scope="module")
 def run(tiny_cohort, tmp_path_factory) -> Path:
     return train(tiny_cohort, tmp_path_factory.mktemp("runs") / "run", "3d-f2-l2", PROFILE, 0, progress=quiet)
+
+
+def test_a_training_that_fails_in_its_first_epoch_is_not_in_the_way_of_the_next(tiny_cohort, tmp_path, monkeypatch):
+    with pytest.raises(TrainingFailed, match="Lower the learning rate"):
+        train(tiny_cohort, tmp_path / "run", "3d-f2-l1", changed(learning_rate=1e30), 0, progress=quiet)
+    assert not list(tmp_path.glob("run*"))
+
+    def fail(work, *_):
+        (work / "thesis.txt").touch()
+        raise TrainingFailed("so it is")
+
+    monkeypatch.setattr(training, "fit", fail)
+    with pytest.raises(TrainingFailed):
+        train(tiny_cohort, tmp_path / "run", "3d-f2-l1", PROFILE, 0, progress=quiet)
+    assert [path.name for path in (tmp_path / "run.partial").iterdir()] == ["thesis.txt"]
 
 
 # --- a finished run

@@ -5,9 +5,11 @@ and knows which files are half-written. This module knows what a study consists 
 took, and which runs are no longer as they were written.
 """
 
+import getpass
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +25,7 @@ from typing import IO
 import joblib
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import can_write, find_damage, read_json
+from femur_lib._runtime.files import can_write, find_damage, nearest_folder, read_json
 from femur_lib._runtime.machine import machine_bytes
 from femur_lib._runtime.words import duration
 from femur_lib.architecture import parse_network
@@ -100,6 +102,8 @@ def plan(
             raise DataError(f"The profile {profile} cannot train {network}: {error}.", "Change its grid.") from None
     name = str(Path(profile).resolve() if Path(profile).suffix in (".yaml", ".yml") else profile)
     folder = Path(runs).resolve() if runs else own_folder(f"runs/{settings.profile}")
+    if not (nearest := nearest_folder(folder)).is_dir():
+        raise DataError(f"{nearest} is a file; a folder for the runs was expected.", "Choose another --runs.")
     jobs = tuple(look_at(settings, folder, network, fold, look) for fold in range(folds) for network in networks)
     return Plan(name, settings, str(Path(cohort).resolve()) if cohort else "", folder, networks, folds, jobs)
 
@@ -232,7 +236,8 @@ def run_study(
         environment = surroundings(study.folder) | environment
         if run_in_foreground(command, environment, lock):
             said = failures(study, lambda: last_words(command, environment))
-            raise DataError(said, "Correct the cause, and start again: it goes on where it was.")
+            first = "Install its plugin (workflow/README.md)" if "--executor" in said else "Correct the cause"
+            raise DataError(said, f"{first}, and start again: it goes on where it was.")
     return study.tables
 
 
@@ -300,13 +305,17 @@ def run_in_foreground(command: Sequence[str], environment: Mapping[str, str], lo
 
 
 def surroundings(folder: Path) -> dict[str, str]:
-    """The environment for Snakemake and its notebooks: this Python's kernel, and a home where files can be written."""
+    """The environment for Snakemake and its notebooks: this Python's kernel, a writable home, and a user's name."""
     found, kernels = dict(os.environ), str(Path(sys.prefix) / "share" / "jupyter")
     found["JUPYTER_PATH"] = os.pathsep.join(filter(None, (kernels, found.get("JUPYTER_PATH"))))
     if not can_write(Path.home()):
         found.setdefault("XDG_CONFIG_HOME", str(Path.home() / ".config"))  # settings are still those of the user
         found["HOME"] = str(folder / "home")
         (folder / "home").mkdir(exist_ok=True)
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # in a container, whose users the system often does not know; Snakemake asks
+        found["LOGNAME"] = str(os.getuid())
     return found
 
 
@@ -315,7 +324,7 @@ def last_words(command: Sequence[str], environment: Mapping[str, str]) -> str:
     planned = [*command[:3], "--dry-run", *command[3:]]
     ended = subprocess.run(planned, env=environment, capture_output=True, text=True, errors="replace")
     lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
-    return lines[-1].removeprefix("snakemake: error: ").removesuffix(".") if ended.returncode and lines else ""
+    return re.sub(r"^\S+: error: ", "", lines[-1]).removesuffix(".") if ended.returncode and lines else ""
 
 
 def failures(study: Plan, last_words: Callable[[], str] = str) -> str:

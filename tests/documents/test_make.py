@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,20 @@ def test_blanks_umlauts_and_apostrophes_in_names_arrive_as_they_are(course):
     cohort.mkdir()
     assert make_run(course, COHORT=cohort, PROFILE=profile)[0] == 2
     assert (course / "asked").read_text() == f"workflow/runs_folder.py|{profile}|{cohort}|"
+
+
+def test_the_kernel_is_the_environments_whatever_kernels_a_user_has(course):
+    (course / ".venv").symlink_to(sys.prefix)  # make asks its checkout's
+    mine = course / "home" / ".local" / "share" / "jupyter" / "kernels" / "python3"
+    mine.mkdir(parents=True)
+    (mine / "kernel.json").write_text('{"argv": ["/nowhere/python"], "display_name": "mine"}')
+    asked = "from jupyter_client.kernelspec import get_kernel_spec as get; print(get('python3').argv[0])"
+    (course / "ask.mk").write_text(f'include Makefile\nask:\n\t@{sys.executable} -c "{asked}"\n')
+    # Jupyter prefers an environment to the home by itself only where the user owns it, which a class does not.
+    environment = {"HOME": str(course / "home"), "PATH": os.environ["PATH"], "JUPYTER_PREFER_ENV_PATH": "0"}
+    ended = subprocess.run(["make", "-C", str(course), "-f", "ask.mk", "ask"], env=environment, capture_output=True)
+    assert b"nowhere" not in ended.stdout
+    assert b"python" in ended.stdout
 
 
 # --- the folder that it works in

@@ -260,7 +260,8 @@ def test_snakemake_understands_the_workflow_and_a_lock_left_behind_does_not_stop
 
 def test_an_option_or_an_executor_that_snakemake_does_not_know_is_said_in_the_message(copied, tiny_cohort):
     profile, runs = copied
-    with pytest.raises(DataError, match=r"Snakemake did not start: .*--executor.*invalid choice: 'nope'"):
+    said = r"did not start: argument --executor.*invalid choice: 'nope'.*\. Install its plugin \(workflow/README"
+    with pytest.raises(DataError, match=said):
         run_study(profile, tiny_cohort.root, runs, more=["--executor", "nope"])
 
 
@@ -272,6 +273,15 @@ def test_a_home_that_cannot_be_written_to_is_replaced_and_the_kernel_is_this_pyt
     assert (found["HOME"], found["XDG_CONFIG_HOME"]) == (str(tmp_path / "home"), str(Path.home() / ".config"))
     assert Path(found["HOME"]).is_dir()
     assert found["JUPYTER_PATH"] == os.pathsep.join([str(Path(sys.prefix) / "share" / "jupyter"), "theirs"])
+
+
+def test_a_user_whom_the_system_does_not_know_gets_a_name(tmp_path, monkeypatch):
+    def unknown():
+        raise KeyError("getpwuid(): uid not found: 60009")
+
+    monkeypatch.delenv("LOGNAME", raising=False)
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert study_module.surroundings(tmp_path)["LOGNAME"] == str(os.getuid())
 
 
 WORKS = """

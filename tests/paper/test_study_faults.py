@@ -1,13 +1,19 @@
-"""A study stopped at five random moments, with runs damaged by hand, comes to the same tables as one left alone.
+"""A study that is stopped, started by several, or robbed of its scans and its clock, comes to its end all the same.
 
-Slow: ``make slow``. Every training is a program that imports TensorFlow anew.
+Slow: ``make slow``. Every training is a program that imports TensorFlow anew. With MEASURE_FAULTS=1 the rows of
+results/faults/faults.csv are written.
 """
 
+import hashlib
+import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,8 +34,11 @@ PROFILE = {
 }  # fmt: skip
 
 
-def start(profile: Path, runs: Path) -> subprocess.Popen:
-    command = [Path(sys.executable).with_name("femur"), "study", profile, "--runs", runs, "--threads", "1"]
+pytestmark = pytest.mark.slow
+
+
+def start(profile: Path, runs: Path, *cohort: Path) -> subprocess.Popen:
+    command = [Path(sys.executable).with_name("femur"), "study", profile, *cohort, "--runs", runs, "--threads", "1"]
     with log(runs).open("a") as file:
         return subprocess.Popen(command, stdout=file, stderr=file)
 
@@ -80,17 +89,38 @@ def tables(runs: Path) -> list[str]:
     return [data["text/html"] for data in shown if "text/html" in data]
 
 
-@pytest.mark.slow
-def test_stopped_five_times_it_comes_to_the_same_tables(tmp_path):
+def goes_on(study: subprocess.Popen, runs: Path, since: float) -> bool:
+    """Whether a study trains or scores: it has written a notebook since a time."""
+    assert study.poll() is None, log(runs).read_text()
+    return any(path.stat().st_mtime > since for path in (runs / "study" / "notebooks").glob("*.ipynb"))
+
+
+def wait_until(there: Callable[[], bool], at_most: float = 300) -> float:
+    """Seconds until something holds."""
+    begun = time.monotonic()
+    while not there():
+        assert time.monotonic() - begun < at_most
+        time.sleep(0.1)
+    return time.monotonic() - begun
+
+
+def finished(runs: Path) -> dict[str, str]:
+    """Checksums of the files of finished trainings, to see that nobody has touched them."""
+    files = [run.parent / name for run in runs.glob("*/run.json") for name in ("run.json", "model.keras")]
+    return {str(file.relative_to(runs)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_stopped_five_times_it_comes_to_the_same_tables(tmp_path, faults):
     profile = tmp_path / "tiny.yaml"
     profile.write_text(yaml.safe_dump(PROFILE))
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     assert start(profile, alone).wait() == 0, log(alone).read_text()
 
-    chance = random.Random(0)
+    chance, took = random.Random(0), []
     for number, how in enumerate(STOPS, start=1):
-        study, begun = start(profile, killed), time.monotonic()
-        time.sleep(chance.uniform(4, 22))
+        since, study, begun = time.time(), start(profile, killed), time.monotonic()
+        took.append(wait_until(lambda study=study, since=since: goes_on(study, killed, since)))
+        time.sleep(chance.uniform(0, 16))
         assert study.poll() is None, f"finished before stop {number}: give it more to do"
         stop(study, how, profile, killed)
         finished = sum(job.state == "finished" for job in plan(profile, runs=killed).jobs)
@@ -116,3 +146,47 @@ def test_stopped_five_times_it_comes_to_the_same_tables(tmp_path):
     assert len(tables(alone)) == 6
     assert tables(killed) == tables(alone)
     assert not list(killed.glob("*.partial"))
+    faults("a study is stopped", len(STOPS), "the same scores, curves and tables", took)
+
+
+def test_four_starters_a_damaged_scan_and_a_clock_set_back(tiny_cohort, tmp_path, faults):
+    cohort = Path(shutil.copytree(tiny_cohort.root, tmp_path / "hips"))
+    profile, runs = tmp_path / "tiny.yaml", tmp_path / "runs"
+    settings = {"networks": ["3d-f2-l2"], "folds": 3, "grid_3d": [24, 24, 8], "learning_rate": 1e-2}
+    profile.write_text(yaml.safe_dump(PROFILE | settings))
+
+    starters = [start(profile, runs, cohort) for _ in range(4)]
+    refused: list[subprocess.Popen] = []
+    wait_until(
+        lambda: refused.extend(s for s in starters if s.poll() is not None and s not in refused) or len(refused) == 3
+    )
+    (study,) = set(starters) - set(refused)
+    assert [starter.returncode for starter in refused] == [1, 1, 1]
+    assert log(runs).read_text().count(f"A study is at work in {runs}: process ") == 3
+    faults("four start one study at once", 1, "one works, three are told so")
+
+    # A scan loses its second half while the study trains; what needs it fails and says so.
+    wait_until(lambda: goes_on(study, runs, 0))
+    scan = next(cohort.glob("sub-01R/anat/*"))
+    whole = scan.read_bytes()
+    scan.write_bytes(whole[: len(whole) // 2])
+    assert study.wait() == 1
+    assert re.search(r"sub-01R_T1w\.nii\.gz is incomplete", log(runs).read_text())
+    scan.write_bytes(whole)
+    since, study = time.time(), start(profile, runs, cohort)
+    took = wait_until(lambda: goes_on(study, runs, since))
+    faults("a scan is damaged in mid-study", 1, "goes on when the scan is whole again", [took])
+
+    # The clock goes back by a day: all that was written until then is of tomorrow.
+    wait_until(lambda: bool(finished(runs)))
+    stop(study, "everything", profile, runs)
+    before, tomorrow = finished(runs), time.time() + 86400
+    for path in (*runs.rglob("*"), *cohort.rglob("*")):
+        os.utime(path, (tomorrow, tomorrow), follow_symlinks=False)
+    begun, study = time.monotonic(), start(profile, runs, cohort)
+    said = len(log(runs).read_text())
+    wait_until(lambda: bool(re.search("^(local)?rule (train|tables):", log(runs).read_text()[said:], re.M)))
+    faults("the clock is set back by a day in mid-study", 1, "nothing is trained twice", [time.monotonic() - begun])
+    assert study.wait() == 0, log(runs).read_text()
+    assert before.items() <= finished(runs).items()
+    assert {job.state for job in plan(profile, cohort, runs).jobs} == {"finished"}
