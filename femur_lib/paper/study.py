@@ -209,7 +209,9 @@ def run_study(
     if not snakefile.is_file():
         raise DataError(f"{snakefile} is missing; a study needs a checkout of the course.", "Install from a clone.")
     if importlib.util.find_spec("snakemake") is None:
-        raise DataError("Snakemake is not installed; a study needs it.", "Install the 'study' extra; see docs/install.md.")
+        raise DataError(
+            "Snakemake is not installed; a study needs it.", "Install the 'study' extra; see docs/install.md."
+        )
     options, environment = share_out(cores, gpus, threads, more)
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(study.folder),
