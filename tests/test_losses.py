@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from femur_lib._runtime.backend import gradient
+from femur_lib.architecture import Architecture
 from femur_lib.losses import (
     BORDER_WEIGHT,
     DiceCrossEntropy,
@@ -14,6 +15,7 @@ from femur_lib.losses import (
     class_weights,
     loss_of,
 )
+from femur_lib.unet import unet
 
 
 def predictions(femur: list) -> np.ndarray:
@@ -138,6 +140,26 @@ def test_gradients_are_the_slopes_and_push_each_voxel_to_its_truth(loss):
         slope = (float(of_logits(up)) - float(of_logits(down))) / (2 * step)
         assert found[where] == pytest.approx(slope, rel=0.02, abs=2e-4)
     assert ((found[..., 1] < 0) == (truth == 1)).all()
+
+
+def test_a_training_loop_of_gradients_takes_the_steps_of_fit():
+    truth = (np.arange(64).reshape(1, 8, 8) % 5 == 0).astype("uint8")
+    image, loss = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype("float32"), WeightedCrossEntropy(1, 4)
+
+    def begin():
+        keras.utils.set_random_seed(0)
+        return unet(Architecture(dimensions=2, features=2, levels=1)), keras.optimizers.Adam(0.01)
+
+    model, adam = begin()
+    for _ in range(3):
+        weights = [variable.value for variable in model.trainable_variables]
+        slopes = gradient(lambda at: loss(truth, model.stateless_call(at, [], image)[0]), weights)
+        adam.apply(slopes, model.trainable_variables)
+    fitted, adam = begin()
+    fitted.compile(adam, loss)
+    fitted.fit(image, truth, epochs=3, verbose=0)
+    for ours, theirs in zip(model.get_weights(), fitted.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize(

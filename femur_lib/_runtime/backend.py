@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -43,23 +44,37 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 __all__ = ["gradient", "keras"]
 
 
-def gradient(function: Callable, at: np.ndarray) -> np.ndarray:
-    """The gradient of a function that answers with one number, at an array, by the backend in use; float32."""
-    at, name = np.asarray(at, np.float32), keras.backend.backend()
+def gradient(function: Callable, at: Any) -> Any:
+    """The gradient of a function that answers with one number, by the backend in use; float32.
+
+    Args:
+        function: of an array, or of a list of arrays.
+        at: where, such as an image, or the values of a network's parameters.
+
+    Returns:
+        An array, or for a list of them a list of the backend's tensors, as an optimizer takes them.
+    """
+    name, several = keras.backend.backend(), isinstance(at, list)
+    arrays = [keras.ops.convert_to_numpy(a).astype(np.float32) for a in (at if several else [at])]
+
+    def answer(tensors):
+        return function(tensors if several else tensors[0])
+
     if name == "jax":
         import jax
 
-        return np.asarray(jax.grad(function)(jax.numpy.asarray(at)))
-    if name == "torch":
+        found = jax.grad(answer)([jax.numpy.asarray(a) for a in arrays])
+    elif name == "torch":
         import torch
 
-        x = torch.tensor(at, requires_grad=True)
-        function(x).backward()
-        return x.grad.numpy()
-    import tensorflow as tf
+        tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+        found = torch.autograd.grad(answer(tensors), tensors)
+    else:
+        import tensorflow as tf
 
-    x = tf.constant(at)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        answer = function(x)
-    return tape.gradient(answer, x).numpy()
+        tensors = [tf.constant(a) for a in arrays]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            number = answer(tensors)
+        found = tape.gradient(number, tensors)
+    return list(found) if several else keras.ops.convert_to_numpy(found[0])

@@ -9,9 +9,10 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage
+from scipy import ndimage, signal
 from statsmodels.stats.multitest import multipletests
 
+from femur_lib._runtime.backend import keras
 from femur_lib.architecture import cost, parse_network
 from femur_lib.course.exercises import LONGEST, check, verdict
 from femur_lib.course.exercises.answers import JUDGES, OWNERS
@@ -49,8 +50,9 @@ NAMES = {
     "magnitude": magnitude,
     "paper_size": (256, 256, 48),
 }
-# What a worked answer takes from its notebook; these two take its trained networks and its scans.
-TAKES = {"02.1": ["follow_sizes"], "03.1": ["bill", "training_gib"], "04.2": ["stops_after"], "04.3": ["stops_after"]}
+NAMES |= {"keras": keras, "layers": keras.layers}
+# What a worked answer takes from its notebook; the recorded ones take its trained networks and its scans.
+TAKES = {"03.3": ["bill", "training_gib"], "04.4": ["stops_after"]}
 RECORDED = {"05.4": "b", "09.4": "ab"}
 
 
@@ -120,12 +122,68 @@ def along(at, length=324):
     return sum(s <= at < s + length for s in (0, 94, 188))
 
 
+def unpadded(n, levels, lost=4, centre=4, half=lambda m: m // 2):
+    for _ in range(levels):
+        n = half(n - lost)
+    n -= min(centre, lost) if centre else 0
+    for _ in range(levels):
+        n = 2 * n - lost
+    return n
+
+
+def unet_with(joined=True, convolutions=2, up=2, activation="relu", maps_out=2, last="softmax"):
+    """The U-net of notebook 03, or one with a mistake."""
+
+    def build(features, levels):
+        def convolve(x, maps, times=2):
+            for _ in range(times):
+                x = keras.layers.Conv3D(maps, 3, padding="same", activation=activation)(x)
+            return x
+
+        x = image = keras.Input((None, None, None, 1))
+        copied = []
+        for level in range(levels):
+            copied.append(x := convolve(x, features * 2**level))
+            x = keras.layers.MaxPooling3D(2)(x)
+        x = convolve(x, features * 2**levels)
+        for level in reversed(range(levels)):
+            maps = features * 2**level
+            x = keras.layers.Conv3DTranspose(maps, up, strides=2, padding="same", activation=activation)(x)
+            x = convolve(keras.layers.Concatenate()([copied[level], x]) if joined else x, maps, convolutions)
+        return keras.Model(image, keras.layers.Conv3D(maps_out, 1, activation=last)(x))
+
+    return build
+
+
+def loss(truth, p, w_background, w_femur):
+    return np.where(truth == 1, w_femur, w_background) * -np.log(np.where(truth == 1, p, 1 - p))
+
+
+def rule(values, first, patience, least):
+    best, waited = -np.inf, 0
+    for epoch, value in enumerate(values[first:], first):
+        waited += 1
+        if value - least > best:
+            best, waited = value, 0
+        elif waited >= patience:
+            return epoch + 1
+    return len(values)
+
+
 # Wrong answers of each exercise, and words of what must be said of them.
 WRONG: dict[str, list[tuple]] = {
     "00.1": [(25, "paper's"), (0.405, "radians"), (12, "muscle"), (90, "slider")],
     "00.2": [("a", "missing"), ("abc", "outside"), ("b", "outside"), ("c", "missing"), ("", "missing")],
     "00.3": [(4, "all hips"), (0.75, "one of the four"), (1, "more than one"), (12, "how many trainings")],
-    "01.1": [(82134, "mm³"), (8213.4, "10 × 10"), (0.0821, "one voxel"), (351, "two short sides"), (8.2, "unit")],
+    "01.1": [
+        (lambda a: np.linalg.norm(a[:3, :3], axis=1), "rows"),
+        (lambda a: np.diag(a)[:3], "diagonal"),
+        (lambda a: np.abs(np.diag(a)[:3]), "sign or not"),
+        (lambda a: (a[:3, :3] ** 2).sum(0), "root"),
+        (lambda a: np.abs(a[:3, :3]).sum(0), "sum of the sides"),
+        (lambda a: a[:3, 3], "voxel (0, 0, 0)"),
+        (lambda a: np.linalg.norm(a[:3], axis=0), "first three columns"),
+    ],
     "01.2": [
         (lambda p: np.random.default_rng(0).random(len(p)) < 0.25, "both sets"),
         (lambda p: [k >= 0.75 * len(p) for k in range(len(p))], "both sets"),
@@ -135,18 +193,46 @@ WRONG: dict[str, list[tuple]] = {
         (lambda p: sorted(set(p))[:2], "True or False"),
     ],
     "01.3": [(0, "never negative"), (1, "one part"), (2**0.5, "mean square"), (0.1044, "sigma"), (3, "divide")],
-    "02.1": [(424, "two convolutions"), (428, "dropped"), (324, "four poolings"), (512, "padded"), (421, "layer")],
+    "02.1": [
+        (lambda n, levels: unpadded(n, levels) + 4, "last up-convolution"),
+        (lambda n, levels: unpadded(n, levels) - 1, "loop"),
+        (lambda n, levels: n, "padded"),
+        (lambda n, levels: unpadded(n, levels, lost=2), "each takes 2"),
+        (lambda n, levels: unpadded(n, levels, centre=0), "centre"),
+        (lambda n, levels: unpadded(n, levels, half=lambda m: -(-m // 2)), "121"),
+    ],
     "02.2": [
-        (lambda r, c: along(r) + along(c), "not a sum"),
-        (lambda r, c: along(c), "rows of patches"),
-        (lambda r, c: along(r, 325) * along(c, 325), "one too many"),
-        (lambda r, c: along(r, 512) * along(c, 512), "512"),
-        (lambda r, c: 9, "324 pixels"),
+        (lambda line, b, a: np.pad(line, (b, a), "symmetric"), "not repeated"),
+        (lambda line, b, a: np.pad(line, (b, a)), "zeros"),
+        (lambda line, b, a: np.pad(line, (b, a), "edge"), "repeats the border"),
+        (lambda line, b, a: np.pad(line, (b, a), "wrap"), "other end"),
+        (lambda line, b, a: np.concatenate([line[1 : b + 1], line, line[-a - 1 : -1]]), "order"),
+        (lambda line, b, a: np.pad(line, (a, b), "reflect"), "changed places"),
+        (lambda line, b, a: line, "in front"),
     ],
     "02.3": [(80, "484"), (94, "no multiple"), (88, "three poolings"), (112, "smaller"), (95, "multiple of")],
-    "03.1": [("b", "parameters"), ("c", "third"), ("ab", "parameters"), ("d", "choose among")],
-    "03.2": [({4}, "reaches"), ({4, 6}, "reaches"), (set(), "missing"), ({11}, "choose among")],
-    "03.3": [
+    "03.1": [
+        (lambda v, k: signal.convolve(v, k, "valid"), "turn the kernel"),
+        (
+            lambda v, k: signal.correlate(np.pad(v, [(n // 2, n - 1 - n // 2) for n in k.shape]), k, "valid"),
+            "fits whole",
+        ),
+        (lambda v, k: signal.correlate(v, k, "valid")[:-1, :-1, :-1], "once more"),
+        (lambda v, k: signal.correlate(v, k, "valid") / k.size, "mean"),
+        (lambda v, k: signal.correlate(v, k, "valid") + 1, "add up"),
+    ],
+    "03.2": [
+        (unet_with(joined=False), "concatenate"),
+        (unet_with(convolutions=1), "two convolutions"),
+        (unet_with(up=3), "2 wide"),
+        (unet_with(maps_out=1), "two were expected"),
+        (unet_with(last=None), "softmax"),
+        (unet_with(activation=None), "ReLU"),
+        (lambda features, levels: unet_with()(2 * features, levels), "each level up"),
+        (lambda features, levels: "network", "keras.Model"),
+    ],
+    "03.3": [("b", "parameters"), ("c", "third"), ("ab", "parameters"), ("d", "choose among")],
+    "03.4": [
         (padded_with("constant"), "zeros"),
         (padded_with("reflect"), "border slice"),
         (padded_with("edge"), "no mirror"),
@@ -154,9 +240,25 @@ WRONG: dict[str, list[tuple]] = {
         (padded_with("symmetric", lambda extra: -(-extra // 2)), "both ends"),
         (lambda slices, levels: slices, "multiple"),
     ],
-    "04.1": [(0.9, "network says"), (0.1, "share"), (1, "odds"), (81 / 82, "divide"), (0.3, "ratio")],
-    "04.2": [(40, "first best"), (31, "wait"), (10, "exempt"), (200, "count")],
-    "04.3": [(41, "42nd"), (30, "waits"), (39, "one more"), (100, "still running")],
+    "04.1": [
+        (lambda t, p, b, f: np.mean(np.where(t == 1, f, b) * -np.log(p)), "1 - p"),
+        (lambda t, p, b, f: loss(t, p, f, b).mean(), "changed places"),
+        (lambda t, p, b, f: -loss(t, p, b, f).mean(), "minus"),
+        (lambda t, p, b, f: loss(t, p, b, f).sum(), "not their sum"),
+        (lambda t, p, b, f: loss(t, p, 1, 1).mean(), "weights are missing"),
+        (lambda t, p, b, f: loss(t, p, b, f), "one number"),
+        (lambda t, p, b, f: 0.5, "-log"),
+    ],
+    "04.2": [(0.9, "network says"), (0.1, "share"), (1, "odds"), (81 / 82, "divide"), (0.3, "ratio")],
+    "04.3": [
+        (lambda v, f=30, p=10, d=1e-4: rule(v, f, p, 0), "min_delta"),
+        (lambda v, f=30, p=10, d=1e-4: rule(v, f, p + 1, d), "too late"),
+        (lambda v, f=30, p=10, d=1e-4: rule(v, f, p - 1, d), "too early"),
+        (lambda v, f=30, p=10, d=1e-4: rule(v, f, p, d) - 1, "exempt, better"),
+        (lambda v, f=30, p=10, d=1e-4: rule([-x for x in v], f, p, d), "higher accuracy"),
+        (lambda v, f=30, p=10, d=1e-4: rule(v, 0, p, d), "exempt"),
+    ],
+    "04.4": [(41, "42nd"), (30, "waits"), (39, "one more"), (100, "still running")],
     "05.1": [
         (four(lambda tp, fp, fn, tn: [tp / (tp + fp + fn), tp / (tp + fp), tp / (tp + fn), tn / (tn + fp)]), "Jaccard"),
         (four(lambda *n: np.array(scores_of(*n))[[0, 2, 1, 3]]), "changed places"),
@@ -319,14 +421,14 @@ def test_a_function_cannot_spoil_what_it_is_tried_with():
         slices.clear()
         return slices
 
-    assert verdict("03.3", spoils) == verdict("03.3", spoils)
-    assert is_right("03.3", padded_with("symmetric"))
+    assert verdict("03.4", spoils) == verdict("03.4", spoils)
+    assert is_right("03.4", padded_with("symmetric"))
 
 
 def test_half_the_maps_save_more_memory_than_a_level_or_a_third_of_the_slices():
     paths = {"a": ("3d-f16-l4", 48), "b": ("3d-f32-l3", 48), "c": ("3d-f32-l4", 32)}
     needed = {k: cost(parse_network(name), (256, 256, n)).training_bytes() for k, (name, n) in paths.items()}
-    assert is_right("03.1", min(needed, key=needed.get))
+    assert is_right("03.3", min(needed, key=needed.get))
 
 
 def test_a_right_answer_is_told_why():
@@ -337,6 +439,6 @@ def test_a_right_answer_is_told_why():
 
 
 def test_a_check_prints_and_gives_nothing_back(capsys):
-    assert check("04.1", 0.5) is None
-    assert is_right("04.1", 0.5)
-    assert capsys.readouterr().out == verdict("04.1", 0.5) + "\n"
+    assert check("04.2", 0.5) is None
+    assert is_right("04.2", 0.5)
+    assert capsys.readouterr().out == verdict("04.2", 0.5) + "\n"

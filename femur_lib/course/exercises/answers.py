@@ -13,9 +13,9 @@ import numpy as np
 from femur_lib.architecture import unpadded_geometry
 from femur_lib.config import Profile
 from femur_lib.course.exercises import functions as f
+from femur_lib.course.exercises import methods as m
 from femur_lib.course.exercises.judges import (
     NOT_YET,
-    RIGHT,
     Judge,
     chosen,
     expected,
@@ -58,7 +58,8 @@ def _split(held_out: Any) -> str:
     if both := sorted(sets[True] & sets[False]):
         return f"{both[0]} has slices in both sets" + f", and so have {len(both) - 1} others" * (len(both) > 1)
     share = np.mean(got)
-    return RIGHT if 0.1 <= share <= 0.4 else f"{share:.0%} of the slices are test slices; about a quarter was expected"
+    right = right_because("no patient is on both sides")
+    return right if 0.1 <= share <= 0.4 else f"{share:.0%} of the slices are test slices; about a quarter was expected"
 
 
 # 512 pixels, four poolings: the network of notebook 02, sections 5 to 7.
@@ -132,84 +133,127 @@ JUDGES: dict[str, Judge] = {
         25: "that is the paper's angle; is the curve of fatty marrow really highest there?",
         math.radians(_ernst_degrees(TISSUES["fatty marrow"])): "that is in radians",
         round(_ernst_degrees(TISSUES["muscle"])): "that is where muscle is brightest",
-    }, "drag the slider until the line stands where the marrow's curve is highest", within=0.03),
+    }, "drag the slider until the line stands where the marrow's curve is highest",
+    within=0.03, why="marrow, with its short T1, has recovered enough for a larger pulse"),
     "00.2": chosen(set("ac"), {
         "a": "is any voxel inside the picture labelled wrongly?",
         "b": "what does the mask know about the bone outside the picture?",
         "c": "can two masks not be compared inside the picture?",
-    }),
+    }, why="inside the picture every label is right; what lies outside nobody has measured"),
     "00.3": number(4 * (1 - 1 / 4), {
         4: "that would be right if each of the four saw all hips",
         0.75: "that is one of the four trainings",
         1: "four trainings on three quarters of the hips are more than one",
-    }, "how many trainings are there, and what share of the hips does each one see?"),
-    "01.1": number(1e6 * 0.234 * 0.234 * 1.5 / 1000, {
-        82134: "that is mm³",
-        8213.4: "that is mm³ divided by 10: a cubic centimetre is 10 × 10 × 10 mm",
-        821.34: "a cubic centimetre is 10 × 10 × 10 mm, not 10 × 10",
-        0.0821: "that is one voxel, in mm³",
-        351: "a voxel has two short sides: 0.234 mm counts twice",
-    }, "multiply the three sides of a voxel, then multiply by the number of voxels, then change the unit"),
+    }, "how many trainings are there, and what share of the hips does each one see?",
+    why="four trainings see three quarters of the hips each"),
+    "01.1": tried(m.spacing, m.AFFINES, {
+        "these are the lengths of the rows; a column is one step along one axis of the array":
+            m.with_mistake(m.spacing, axis=1),
+        "the diagonal holds the sides only where no axis is turned or has changed places": lambda a: np.diag(a)[:3],
+        "the diagonal holds the sides only where no axis is turned, sign or not": lambda a: np.abs(np.diag(a)[:3]),
+        "these are the squares of the lengths: take the root": m.with_mistake(m.spacing, root=False),
+        "a length is the root of the sum of the squares, not the sum of the sides":
+            lambda a: np.abs(a[:3, :3]).sum(0),
+        "that is where voxel (0, 0, 0) lies": lambda a: a[:3, 3],
+    }, "take the first three columns, without the last row, and the length of each",
+    why="a column is one step along one axis, so its length is one side of a voxel"),
     "01.2": _split,
     "01.3": number(math.sqrt(math.pi / 2), {
         0: "a length is never negative, so its mean is 0 only if every pixel is 0",
         1: "that is the noise of one part; the length is made of two",
         math.sqrt(2): "that is the root of the mean square; the plain mean is a little less",
         math.sqrt(math.pi / 2) / 12: "that is the brightness; how many sigma is it?",
-    }, "take the mean of `air`, and divide it by sigma"),
-    "02.1": number(unpadded_geometry(512, 3).output, {
-        424: "the last up-convolution is followed by two convolutions",
-        428: "pooling 121 pixels gives 60: the last one is dropped",
-        324: "that is for four poolings",
-        512: "nothing is padded here: each convolution takes two pixels away",
-    }, "write down the size after every layer", within=1e-6),
-    "02.2": tried(_opinions(PATCH.output),
-        [(0, 0), (256, 256), (100, 256), (188, 323), (324, 256), (511, 93), (94, 418)], {
-        "rows and columns are independent, so this is not a sum": lambda r, c: _answering(r) + _answering(c),
-        "these are the patches of one row; how many rows of patches are there?": lambda r, c: _answering(c),
-        "these are the patches of one column; how many columns of patches are there?": lambda r, c: _answering(r),
-        "a patch of 324 pixels that starts at 0 ends at 323: you count one too many": _opinions(PATCH.output + 1),
-        "a patch looks at 512 pixels, but answers for 324 of them": _opinions(PATCH.size),
-    }, "how many of the three starts have the row in their 324 pixels, and how many have the column?"),
+    }, "take the mean of `air`, and divide it by sigma", why="a length is never negative, so noise lifts its mean"),
+    "02.1": tried(m.output_size, m.SIZES, {
+        "the last up-convolution is followed by two convolutions, too": m.with_mistake(m.output_size, last=0),
+        "the centre has two convolutions as well": m.with_mistake(m.output_size, centre=0),
+        "a last odd pixel is dropped: 121 pixels become 60, so take //": m.with_mistake(m.output_size, odd=1),
+        "a level has two convolutions, and each takes 2 pixels": m.with_mistake(m.output_size, way=2, centre=2, last=2),
+        "each convolution takes a pixel on both sides": m.with_mistake(m.output_size, way=1, centre=1, last=1),
+        "nothing is padded here: each convolution takes two pixels":
+            m.with_mistake(m.output_size, way=0, centre=0, last=0),
+        "nothing is padded here: the output is smaller than the input": lambda n, levels: n,
+    }, "write down the size after every layer, and compare it with your loop",
+    why="each convolution takes 2 pixels, and what is lost deep down counts double on every level up"),
+    "02.2": tried(m.mirrored("reflect"), m.LINES, {
+        "the border pixel is the mirror itself, so it is not repeated": m.mirrored("symmetric"),
+        "that repeats the border pixel; a mirror shows what lies behind it": m.mirrored("edge"),
+        "zeros are no mirror image": m.mirrored("constant"),
+        "that goes on at the other end of the line; a mirror stays at its own": m.mirrored("wrap"),
+        "the right pixels, but a mirror turns their order round": m.unturned,
+        "`before` and `after` have changed places": lambda line, b, a: m.mirrored("reflect")(line, a, b),
+    }, "in front stand `before` pixels, the nearest to the border last; behind it `after` pixels, the nearest first",
+    why="one step outside shows what lies one step inside"),
     "02.3": number(_agreeing_stride(), {
         80: "these patches agree, but 2 × 80 + 324 = 484 pixels do not cover 512",
         94: "that is the stride you began with; it is no multiple of 16",
         88: "these patches agree after three poolings; here there are four",
         112: "these patches agree and cover the image, but so do those of a smaller stride",
-    }, "is it a multiple of 2⁴, and is twice the stride plus 324 at least 512?", within=1e-6),
-    "03.1": chosen({"a"}, {
+    }, "is it a multiple of 2⁴, and is twice the stride plus 324 at least 512?", within=1e-6,
+    why="a whole number of blocks keeps the pooling pairs together, and 2 × 96 + 324 is at least 512"),
+    "03.1": tried(m.convolved, m.VOLUMES, {
+        "you turn the kernel round, as mathematicians do; networks lay it on as it is":
+            lambda v, k: m.convolved(v, np.flip(k)),
+        "keep only the places where the kernel fits whole: n - m + 1 along each axis": m.convolved_same,
+        "the kernel fits once more along each axis: n - m + 1 places": m.with_mistake(m.convolved, short=1),
+        "add the products up; do not take their mean": m.with_mistake(m.convolved, what=np.mean),
+        "multiply first, then add up; that is the largest product": m.with_mistake(m.convolved, what=np.max),
+    }, "at each place: cut out a piece of the kernel's shape, multiply by the kernel, add up",
+    why="the same small cube of weights is laid on every place"),
+    "03.2": m.built,
+    "03.3": chosen({"a"}, {
         "a": "which of the three is it?",
         "b": "the deepest level has the most parameters, but does it need the most memory?",
         "c": "a third of the slices saves a third of the memory; can you save more?",
-    }),
-    "03.2": chosen(set(range(10)) - _reached((1, 2, 4, 8)),
-        dict.fromkeys(range(10), "rate r reaches r − 1, r and r + 1")),
-    "03.3": tried(lambda slices, levels: pad_to_multiple(np.array(slices), [2**levels]),
+    }, why="most memory is at the first level, and half as many maps are half of it"),
+    "03.4": tried(lambda slices, levels: pad_to_multiple(np.array(slices), [2**levels]),
         [([1, 2, 3, 4, 5], 2), (list(range(1, 41)), 4), (list(range(8)), 3)], {
         "zeros are no mirror image": _padded("constant"),
         "the border slice is mirrored too: it should appear twice": _padded("reflect"),
         "that is the border slice again and again, and no mirror image": _padded("edge"),
         "everything is added behind the last slice; each end should get half": _one_ended,
-    }, "is the length a multiple of 2 ** levels, and are the slices in order, with their mirror image at both ends?"),
-    "04.1": number(_odds_to_probability(0.9 / 0.1 / (0.9 / 0.1)), {
+    }, "is the length a multiple of 2 ** levels, and are the slices in order, with their mirror image at both ends?",
+    why="every pooling now halves a whole number, and the mirror keeps the brightness of the border"),
+    "04.1": tried(m.eq_1, m.CHARGED, {
+        "outside the femur the truth got 1 - p": m.with_mistake(m.eq_1, other=False),
+        "the two weights have changed places": lambda t, p, b, f: m.eq_1(t, p, f, b),
+        "a loss is smaller where the answer is better: the minus is missing": m.with_mistake(m.eq_1, sign=1),
+        "the mean over the voxels, not their sum": m.with_mistake(m.eq_1, of=np.sum),
+        "the weights are missing": lambda t, p, b, f: m.eq_1(t, p, 1, 1),
+        "that is the logarithm to the base 10; take np.log": m.with_mistake(m.eq_1, log=np.log10),
+        "divide by the number of voxels, not by the sum of the weights": m.eq_1_shared,
+        "one number for all voxels: take their mean": m.with_mistake(m.eq_1, of=np.asarray),
+    }, "-log of the probability that the truth got, times the weight of its class, and the mean over all voxels",
+    why="each voxel is charged for the probability that the truth got"),
+    "04.2": number(_odds_to_probability(0.9 / 0.1 / (0.9 / 0.1)), {
         0.9: "that is what the network says; the weights have raised it",
         0.1: "that is the share of femur, for a voxel about which nothing is known",
         1: "these are the odds; which probability has them?",
         _odds_to_probability(81): "the weights have multiplied the odds already: divide",
         0.81: "multiply odds, not probabilities",
-    }, "divide the odds of 0.9 by the ratio of the weights; then go back from odds to a probability"),
-    "04.2": number(EXEMPT + 1 + PATIENCE, {
-        40: "nearly: which epoch sets the first best value?",
-        31: "after the exempt epochs, how long does the rule wait?",
-        10: "the first thirty epochs are exempt",
-        30: "these are only the exempt epochs",
-    }, "count the exempt epochs, then the one that sets the best value, then those without improvement", within=1e-6),
-    "04.3": number(EXEMPT + PATIENCE, {
+    }, "divide the odds of 0.9 by the ratio of the weights; then go back from odds to a probability",
+    why="the weights have multiplied the odds by 9"),
+    "04.3": tried(m.stopped, m.STOPS_AT, {
+        "an improvement below `min_delta` does not count": lambda v, f=30, p=10, d=1e-4: m.stopped(v, f, p, 0.0),
+        "the exempt epochs are not counted among those without improvement":
+            m.with_mistake(m.stopped, exempt="waits"),
+        "the best value is taken after the exempt epochs, not among them":
+            m.with_mistake(m.stopped, exempt="compares"),
+        "one epoch too late: stop in the epoch that is the `patience`-th without improvement":
+            m.with_mistake(m.stopped, late=1),
+        "one epoch too early: how many epochs without improvement were there?": m.with_mistake(m.stopped, late=-1),
+        "return how many epochs were trained; the first one has number 0": m.with_mistake(m.stopped, index=True),
+        "an improvement sets the waiting back to zero": m.with_mistake(m.stopped, reset=False),
+        "a higher accuracy is better": m.with_mistake(m.stopped, sign=-1),
+    }, "go through the epochs: exempt, better than the best so far, or one more without improvement?",
+    why="each improvement sets the waiting back to zero, and the exempt epochs do not count"),
+    "04.4": number(EXEMPT + PATIENCE, {
         41: "after 41 epochs without improvement it is stopped: it cannot wake up in the 42nd",
         39: "nearly: try one more",
         30: "these are exempt; after them the rule waits",
         10: "the first thirty epochs are exempt",
-    }, "a network that sleeps for n epochs improves in epoch n + 1: is it still running then?", within=1e-6),
+    }, "a network that sleeps for n epochs improves in epoch n + 1: is it still running then?", within=1e-6,
+    why="epoch 41 is the last one before the rule gives up"),
     "05.1": tried(f.scores, f.MASKS, {
         "precision and recall have changed places: which of them divides by all that was marked?":
             lambda t, p: np.array(f.scores(t, p))[[0, 2, 1, 3]],
