@@ -289,7 +289,8 @@ def load_run(folder: str | os.PathLike, precision: str = "", patches: str = "") 
         architecture=architecture,
         grid=grid,
         threshold=float(record["threshold"]),
-        largest_component=architecture.dimensions == 2,  # as the paper does
+        # The paper does so for 2D networks. One that has never seen a patient marks other places, too.
+        largest_component=architecture.dimensions == 2 or bool(profile.recipe.drawing),
         flip=profile.flip_predictions,
         patches=patches,
         grid_spacing_mm=tuple(record["grid_spacing_mm"]),

@@ -125,7 +125,7 @@ class Material:
     Attributes:
         batches, held_out: for training, and for validation if there is any.
         masks: of the training, by which a loss may weigh its classes.
-        histogram: of a trained network's probabilities where the threshold is chosen.
+        threshold: chooses it for a trained network.
         chosen_on: what scans those are.
         spacing_mm: of the training's voxels.
     """
@@ -133,7 +133,7 @@ class Material:
     batches: HipDataset
     held_out: HipDataset | None
     masks: Sequence[np.ndarray]
-    histogram: Callable[[Segmenter], ProbabilityHistogram]
+    threshold: Callable[[Segmenter], float]
     chosen_on: str
     spacing_mm: Sequence[float] | np.ndarray
 
@@ -237,17 +237,17 @@ def of_cohort(cohort: Cohort, settings: Settings, training: list[Sample], valida
     chosen_on = "validation" if recipe.keep == "best" and validation else "training"
     choosing = [sample.subject for sample in (validation if chosen_on == "validation" else training)]
 
-    def histogram(segmenter: Segmenter) -> ProbabilityHistogram:
+    def threshold(segmenter: Segmenter) -> float:
         def look_at(name: str) -> ProbabilityHistogram:
             image, mask = read_subject(cohort[name])
             counts = ProbabilityHistogram()
             counts.add(mask.array, predict_volume(segmenter, image).array)
             return counts
 
-        return sum(machine.side_by_side(look_at, choosing), ProbabilityHistogram())
+        return sum(machine.side_by_side(look_at, choosing), ProbabilityHistogram()).best_threshold()
 
     spacing = np.median([sample.spacing_mm for sample in training], axis=0)
-    return Material(batches, held_out, [sample.mask for sample in training], histogram, chosen_on, spacing)
+    return Material(batches, held_out, [sample.mask for sample in training], threshold, chosen_on, spacing)
 
 
 def fit(work: Path, settings: Settings, material: Material, progress: Progress) -> tuple[Path, float]:
@@ -364,11 +364,11 @@ def _record(work: Path, settings: Settings, record: dict, material: Material, we
     flip, patches, every = s.profile.flip_predictions, s.profile.patches, s.profile.evaluation_slices == "all"
     predictor = rebuilt(model, s.architecture, s.input_size(patches), s.precision)
     segmenter = Segmenter(predictor, s.architecture, s.grid, flip=flip, patches=patches, every_slice=every)
-    histogram = material.histogram(segmenter)
+    threshold = material.threshold(segmenter)
     model.save(work / "model.keras")
     history, peak = pd.read_csv(work / "history.csv"), machine.peak_bytes()
     found = {
-        "threshold": histogram.best_threshold(),
+        "threshold": threshold,
         "threshold_chosen_on": material.chosen_on,
         "kept": keep if keep != "best" or material.held_out is not None else "last",
         "grid_spacing_mm": np.round(material.spacing_mm, 4).tolist(),

@@ -81,14 +81,14 @@ def train_drawn(
         batches = DrawnHips([painted[k] for k in women], settings, profile.epoch_scans or len(women))
         held_out = DrawnHips([painted[k] for k in chosen], settings, LOOKS * len(chosen), fixed=True)
 
-        def histogram(segmenter: Segmenter) -> ProbabilityHistogram:
+        def threshold(segmenter: Segmenter) -> float:
             counts = ProbabilityHistogram()
             for number in range(len(held_out.items)):
                 image, mask = held_out.volume(number)
                 counts.add(mask, grid_probability(segmenter, image))
-            return counts
+            return counts.lowest_threshold()
 
-        return Material(batches, held_out, (), histogram, "drawn hips held out", usual_spacing_mm(settings))
+        return Material(batches, held_out, (), threshold, "drawn hips held out", usual_spacing_mm(settings))
 
     return train_on(run, network, profile, None, described, load, progress)
 

@@ -106,6 +106,15 @@ class ProbabilityHistogram:
         """The threshold whose precision and recall lie nearest to (1, 1) (paper, Results)."""
         return _nearest_to_perfect(*self.precision_recall())
 
+    def lowest_threshold(self, within: float = 0.005) -> float:
+        """The lowest threshold at which Dice is the best one, or so little less.
+
+        For scans of a kind that the network has never seen: there it becomes unsure of a femur before it is wrong
+        about it, so the threshold should ask for no more certainty than it has to.
+        """
+        dice = np.array([self.dice_at(t) for t in THRESHOLDS])
+        return float(THRESHOLDS[np.flatnonzero(dice >= np.nanmax(dice) - within)[0]])
+
     def youden_threshold(self) -> float:
         """The threshold at which true positive rate minus false positive rate is largest (Youden 1950)."""
         _, true_positive, false_positive = self.rates()
