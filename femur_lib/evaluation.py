@@ -43,7 +43,7 @@ from femur_lib.metrics.curves import (
 )
 from femur_lib.metrics.overlap import overlap
 from femur_lib.metrics.surface_distance import distances
-from femur_lib.runs import Run, kept_epoch, read_history, read_record
+from femur_lib.runs import SEAL, Run, kept_epoch, read_history, read_record
 from femur_lib.volumes import (
     Volume,
     by_name,
@@ -62,7 +62,6 @@ PICTURE = "_overlay.png"
 BY_RUN = "by-run"  # beside the masks of several runs together, the folder of those of each
 OF_MASKS = f"({ENDINGS})?(_mask)?$"  # endings of a mask's name, which do not count
 FILES = ("scores.csv", "components.csv", "curves.npz")
-SEAL = "evaluation.json"  # written last
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from femur_lib.architecture import Architecture
 from femur_lib.cohort import Cohort, read_cohort, read_subject
 from femur_lib.evaluation import (
     FILES,
-    SEAL,
     Scan,
     choices,
     evaluate,
@@ -38,7 +37,7 @@ from femur_lib.lab.quality_control import quality
 from femur_lib.metrics.curves import ProbabilityHistogram, write_histograms
 from femur_lib.metrics.overlap import overlap
 from femur_lib.preprocessing import Grid
-from femur_lib.runs import Run, load_run
+from femur_lib.runs import SEAL, Run, load_run
 from femur_lib.volumes import Volume, to_stack, write_volume
 
 BRIGHT = Segmenter(Bright(), Architecture(3, 2, 1), Grid(24, 24, 12), grid_spacing_mm=(2, 2, 4))

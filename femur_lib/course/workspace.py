@@ -129,8 +129,7 @@ def evaluated(space: Workspace, run: "Run", progress: Progress = print) -> "Eval
 
 def evaluated_run(space: Workspace, network: str, fold: int = 0, progress: Progress = print) -> Path:
     """The folder of a trained and evaluated run, found or made now. No network stays in memory."""
-    from femur_lib.evaluation import SEAL
-    from femur_lib.runs import load_run
+    from femur_lib.runs import SEAL, load_run
     from femur_lib.training import train
 
     folder = train(space.cohort, space.runs / run_name(network, fold), network, space.profile, fold, None, progress)

@@ -113,7 +113,7 @@ class ProbabilityHistogram:
         about it, so the threshold should ask for no more certainty than it has to.
         """
         dice = np.array([self.dice_at(t) for t in THRESHOLDS])
-        return float(THRESHOLDS[np.flatnonzero(dice >= np.nanmax(dice) - within)[0]])
+        return max(0.0, float(THRESHOLDS[np.flatnonzero(dice >= np.nanmax(dice) - within)[0]]))
 
     def youden_threshold(self) -> float:
         """The threshold at which true positive rate minus false positive rate is largest (Youden 1950)."""

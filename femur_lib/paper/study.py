@@ -31,8 +31,7 @@ from femur_lib._runtime.words import duration
 from femur_lib.architecture import parse_network
 from femur_lib.cohort import read_cohort
 from femur_lib.config import Profile, home, load_profile, own_folder, run_name
-from femur_lib.evaluation import SEAL
-from femur_lib.runs import ASIDE, claim, compare, partial_folder, read_record
+from femur_lib.runs import ASIDE, SEAL, claim, compare, partial_folder, read_record
 
 ON_A_CLUSTER = ("--executor", "-e", "--profile", "--workflow-profile")  # options of Snakemake's
 ENDING_SECONDS = 20  # for Snakemake and its trainings to end when they are asked to

@@ -43,7 +43,7 @@ def test_no_file_names_a_path_of_a_machine_or_an_index():
     paths = r"(?<![\w.])/(work|farm|tmp|home(?!/learner)|root|Users)/"  # a container's learner has a home of its own
     forbidden = re.compile(paths + "|py" + r"pi\.org|python" + r"hosted\.org")
     for path in tracked():
-        if path.suffix in (".png", ".gz") or not path.is_file():
+        if path.suffix in (".png", ".gz", ".keras") or not path.is_file():
             continue
         found = forbidden.search(path.read_text(encoding="utf-8"))
         assert not found, f"{path.relative_to(ROOT)}: {found[0]}"

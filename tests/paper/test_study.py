@@ -20,11 +20,11 @@ from femur_lib._runtime.words import duration
 from femur_lib.architecture import seed_of, without_seed
 from femur_lib.cli import main
 from femur_lib.config import home, load_profile, run_name
-from femur_lib.evaluation import SEAL, evaluate
+from femur_lib.evaluation import evaluate
 from femur_lib.paper import study as study_module
 from femur_lib.paper.published import NETWORKS
 from femur_lib.paper.study import describe, expected_seconds, failures, plan, prepare, run_study, share_out
-from femur_lib.runs import load_run
+from femur_lib.runs import SEAL, load_run
 from femur_lib.training import train
 
 TINY = {

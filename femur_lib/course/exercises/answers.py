@@ -28,7 +28,6 @@ from femur_lib.inference import largest_component, patch_starts
 from femur_lib.lab.pelvis import half
 from femur_lib.paper.published import TABLE_1, TABLE_2
 from femur_lib.phantom.tissue import TISSUES, TR_MS, Tissue
-from femur_lib.preprocessing import pad_to_multiple
 
 
 def _ernst_degrees(tissue: Tissue) -> float:
@@ -114,6 +113,11 @@ def _against(pair: Any) -> str:
 def _half_of(letter: str, i: int, n: int) -> str:
     left = i in range(n)[half((1, n, 1), "L")]  # the columns of a stack have the letter L
     return "L" if left == (letter == "L") else "R"
+
+
+def _mirrored_to_a_multiple(slices, levels: int) -> np.ndarray:
+    extra = -len(slices) % 2**levels
+    return np.pad(np.array(slices), (extra // 2, extra - extra // 2), mode="symmetric")
 
 
 def _patients(names) -> set[str]:
@@ -206,7 +210,7 @@ JUDGES: dict[str, Judge] = {
         "b": "the deepest level has the most parameters, but does it need the most memory?",
         "c": "a third of the slices saves a third of the memory; can you save more?",
     }, why="most memory is at the first level, and half as many maps are half of it"),
-    "03.4": tried(lambda slices, levels: pad_to_multiple(np.array(slices), [2**levels]),
+    "03.4": tried(_mirrored_to_a_multiple,
         [([1, 2, 3, 4, 5], 2), (list(range(1, 41)), 4), (list(range(8)), 3)], {
         "zeros are no mirror image": _padded("constant"),
         "the border slice is mirrored too: it should appear twice": _padded("reflect"),
