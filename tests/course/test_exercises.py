@@ -27,7 +27,7 @@ def exercises():
     found = {}
     for notebook, content in sorted(NOTEBOOKS.items()):
         for question, cell in zip(content.cells, content.cells[1:], strict=False):
-            if named := re.findall(r"^(?:### |\*\*)Exercise (\d)", question.source, re.M):
+            if named := re.findall(r"^### Exercise (\d)", question.source, re.M):
                 found[f"{notebook}.{named[0]}"] = question, cell
     return found
 
