@@ -15,7 +15,7 @@ import numpy as np
 
 from femur_lib import __version__
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import checksums, new_folder, read_json, write_json
+from femur_lib._runtime.files import checksums, new_folder, read_json, room, write_json
 from femur_lib._runtime.words import Progress
 from femur_lib.config import Profile, Settings
 from femur_lib.dataset import HipDataset
@@ -27,11 +27,8 @@ from femur_lib.preprocessing import z_score
 from femur_lib.runs import MEND, load_run
 from femur_lib.training import Material, train_on
 
-FIELD_MM = (
-    175.0,
-    131.0,
-    146.0,
-)  # a scan of one hip, from the pelvis down to the shaft; 1.37 x 1.37 x 5.2 mm in "drawn"
+# What a scan of one hip shows, from the pelvis down to the shaft; voxels of 1.37 x 1.37 x 5.2 mm in the profile drawn.
+FIELD_MM = (175.0, 131.0, 146.0)
 HELD_OUT = 8  # every eighth woman chooses the threshold instead of training
 LOOKS = 3  # scans of each woman held out
 BYTES_OF_A_WOMAN = 20 * 2**20
@@ -103,9 +100,11 @@ def usual_spacing_mm(settings: Settings) -> tuple[float, float, float]:
 def paint_women(seed: int, numbers: Sequence[int], cache: str | os.PathLike) -> list[Shares]:
     """Women of a seed, painted side by side (about five seconds each) or found in the cache; read as needed."""
     kept = joblib.Memory(cache, mmap_mode="r", verbose=0).cache(_painted)
-    jobs = (joblib.delayed(kept)(seed, k, __version__) for k in numbers)
-    for _ in joblib.Parallel(n_jobs=joblib.cpu_count(), return_as="generator_unordered")(jobs):
-        pass  # they are in the cache now, and are better read from there than sent
+    missing = [k for k in numbers if not kept.check_call_in_cache(seed, k, __version__)]
+    with room(Path(cache).parent, len(missing) * BYTES_OF_A_WOMAN):
+        jobs = (joblib.delayed(kept)(seed, k, __version__) for k in missing)
+        for _ in joblib.Parallel(n_jobs=joblib.cpu_count(), return_as="generator_unordered")(jobs):
+            pass  # they are in the cache now, and are better read from there than sent
     return [Shares(*kept(seed, k, __version__)) for k in numbers]
 
 

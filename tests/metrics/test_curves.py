@@ -153,6 +153,20 @@ def test_dice_at_a_threshold_is_that_of_the_mask(threshold):
 # --- thresholds
 
 
+@pytest.mark.parametrize("within", [0, 0.005, 0.05])
+def test_the_lowest_threshold_is_as_good_as_asked_and_the_next_lower_one_is_not(within):
+    histogram = histogram_of(scan(3))
+    used = THRESHOLDS[THRESHOLDS >= 0]
+    dice = np.array([histogram.dice_at(t) for t in used])
+    lowest = histogram.lowest_threshold(within)
+    assert histogram.dice_at(lowest) >= dice.max() - within
+    assert (dice[used < lowest] < dice.max() - within).all()
+
+
+def test_of_a_network_that_finds_nothing_any_threshold_will_do():
+    assert histogram_of((np.array([True, False]), np.array([0.0, 0.0]))).lowest_threshold() == 0.0
+
+
 def test_thresholds_by_hand():
     best, youden = histogram_of(SMALL).best_threshold(), histogram_of(SMALL).youden_threshold()
     np.testing.assert_array_equal(threshold_mask(SMALL[1], best), [True, True, True, True, False])
