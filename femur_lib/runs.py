@@ -40,6 +40,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 WEIGHTS = Path(__file__).parent / "weights"
 SEAL = "evaluation.json"  # what is written last when a run has been scored
 ASIDE = "damaged"  # the folder, among a study's, that keeps damaged runs
+PAGES = "pages"  # the folder, among runs, in which the course lies as a site
 KEPT = {"best epoch": "best", "last epoch": "last", "average at the last epoch": "average"}  # as older runs said it
 
 

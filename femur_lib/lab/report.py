@@ -14,7 +14,7 @@ from femur_lib.lab.pages import write_page
 from femur_lib.metrics import TITLES
 from femur_lib.paper.figures import figure_3, figure_7
 from femur_lib.plotting import data_uri, png
-from femur_lib.runs import ASIDE, read_history, read_record, refuse_damaged
+from femur_lib.runs import ASIDE, PAGES, read_history, read_record, refuse_damaged
 
 OVERLAPS = ("dice", "precision", "recall")  # that every version has scored
 
@@ -79,13 +79,14 @@ def _facts(record: dict) -> list[tuple[str, str]]:
 
 
 def find_runs(folder: str | os.PathLike) -> list[Path]:
-    """Every finished run in a folder or below it, except damaged ones that a study has put aside.
+    """Every finished run in a folder or below it, except damaged ones put aside by a study, and records in its pages.
 
     Raises:
         DataError: there is none.
     """
     folder = Path(folder)
-    runs = sorted(path.parent for path in folder.rglob("run.json") if ASIDE not in path.relative_to(folder).parts)
+    found = (path.relative_to(folder) for path in folder.rglob("run.json"))
+    runs = sorted(folder / path.parent for path in found if not {ASIDE, PAGES} & set(path.parts))
     if not runs:
         raise DataError(
             f"{folder} holds no run.json, in it or below; finished runs were expected.", "Train first: femur train."
