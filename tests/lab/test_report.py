@@ -12,7 +12,7 @@ from femur_lib.lab.report import summarise, write_report
 
 @pytest.fixture
 def runs(trained_runs, tmp_path):
-    """A run that was evaluated, another of the same network and fold that was not, a damaged one, and a page's record."""
+    """A run that was evaluated, one of the same network and fold that was not, a damaged one, and what a page has."""
     for name in ("first", "second", "damaged/third", "pages/_downloads"):
         shutil.copytree(trained_runs["3d"], tmp_path / "runs" / name)
     (tmp_path / "runs/pages/_downloads/model.keras").unlink()
