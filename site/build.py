@@ -29,7 +29,7 @@ import femur_lib
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-FOLDERS = ("benchmarks", "data", "results", "workflow")
+FOLDERS = ("benchmarks", "data", "femur_lib/weights", "results", "workflow")
 PAGES = ("PAPER.md", "CONTRIBUTING.md", "docs/*.md", "teaching/**/*.md", *(f"{folder}/README.md" for folder in FOLDERS))
 SLIDES = ROOT / "build" / "slides"
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s]+)\)")
