@@ -20,7 +20,7 @@ import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -111,7 +111,7 @@ RECIPES = {
         base="drawn",
         loss="dice-cross-entropy",
         augmentation=("flip", "rotate", "scale", "elastic", "intensity"),
-        drawing=("position", "slices", "contrast", "coils", "noise", "artefacts"),
+        drawing=get_args(Drawing),
         schedule="cosine",
         keep="last",
     ),

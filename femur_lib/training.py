@@ -113,9 +113,7 @@ def train(
             )
         return of_cohort(cohort, settings, training_samples, validation_samples)
 
-    if epochs is not None:
-        profile = profile.model_copy(update={"epochs": epochs})
-    return train_on(run, network, profile, fold, described, load, progress)
+    return train_on(run, network, profile, fold, epochs, described, load, progress)
 
 
 @dataclass(frozen=True)
@@ -143,6 +141,7 @@ def train_on(
     network: str,
     profile: Profile,
     fold: int | None,
+    epochs: int | None,
     described: dict,
     load: Callable[[Settings, Path], Material],
     progress: Progress = print,
@@ -150,11 +149,13 @@ def train_on(
     """Train one run on what ``load`` makes, go on with it, or return it if it is finished; as :func:`train`.
 
     Args:
-        run, network, profile, fold, progress: as of :func:`train`.
+        run, network, profile, fold, epochs, progress: as of :func:`train`.
         described: what is learned from, for the record; a run that learned from something else is refused.
         load: called with the settings and the folder that the training works in, if there is something left to train.
     """
     machine.prepare(profile.deterministic)
+    if epochs is not None:
+        profile = profile.model_copy(update={"epochs": epochs})
     # "auto" is the machine's choice, but a training goes on as it began, and is found where it was finished elsewhere.
     settings = resolve(profile, network, precision_begun_in(run) if profile.precision == "auto" else "")
     record: dict[str, Any] = {
@@ -262,13 +263,13 @@ def fit(work: Path, settings: Settings, material: Material, progress: Progress) 
     s, profile, recipe, batches = settings, settings.profile, settings.recipe, material.batches
     keras.utils.set_random_seed(s.seed)
     model = unet(s.architecture, s.input_size(), s.precision)
-    if profile.start_from:
-        model.set_weights(load_run(profile.start_from).model.get_weights())
     loss = loss_of(recipe.loss, material.masks)
     model.compile(optimiser(settings, len(batches)), loss, metrics=["accuracy", FemurDice()])
 
     history, epochs = work / "history.csv", work / "epochs"
     done = epochs_kept(epochs)
+    if profile.start_from and not done:
+        model.set_weights(load_run(profile.start_from).model.get_weights())
     past = _past(history, done)
     callbacks: list[keras.callbacks.Callback] = [
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch)),

@@ -61,8 +61,6 @@ def train_drawn(
         )
     if profile.architecture(network).dimensions != 3:
         raise DataError(f"{network} is a 2D network; on drawn hips 3D ones can be trained.", "Choose one of these.")
-    if epochs is not None:
-        profile = profile.model_copy(update={"epochs": epochs})
     chosen = range(HELD_OUT - 1, profile.subjects, HELD_OUT)
     women = [k for k in range(profile.subjects) if k not in chosen]
     described = {
@@ -87,7 +85,7 @@ def train_drawn(
 
         return Material(batches, held_out, (), threshold, "drawn hips held out", usual_spacing_mm(settings))
 
-    return train_on(run, network, profile, None, described, load, progress)
+    return train_on(run, network, profile, None, epochs, described, load, progress)
 
 
 def usual_spacing_mm(settings: Settings) -> tuple[float, float, float]:
