@@ -6,21 +6,25 @@ In each draw the patients are shuffled: the last four are set aside, and the fir
 steps whatever N is, once from the weights "hip-drawn" at the rate of the profile ``few``, once from scratch at twice
 that rate. The threshold comes from the training's own scans. The row of 0 patients is "hip-drawn" as it is, with the
 threshold that drawn hips chose. A second start goes on with what is there. Writes OUT/few_patients.csv, one row a hip
-and way; prints means with intervals from a bootstrap over patients.
+and way, and few_patients.png; prints means with intervals from a bootstrap over patients.
 """
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from femur_lib._runtime.files import write_csv
 from femur_lib.cohort import Cohort, read_cohort, read_subject
 from femur_lib.config import Profile, load_profile
 from femur_lib.evaluation import score
 from femur_lib.inference import segment
+from femur_lib.metrics.statistics import interval
+from femur_lib.plotting import save
 from femur_lib.runs import Run, load_run, read_record
 from femur_lib.training import train
 
@@ -68,19 +72,42 @@ def main() -> None:
                 way = {"start": start, "patients": n, "draw": draw, "seconds": read_record(run)["seconds_training"]}
                 rows += scored(aside, load_run(run), **way)
                 write_csv(a.out / "few_patients.csv", pd.DataFrame(rows).round(4))
-    print(summary(pd.DataFrame(rows)).round(3).to_string(index=False))
+    found = summary(pd.DataFrame(rows))
+    save(curve(found), a.out / "few_patients.png")
+    print(found.round(3).to_string(index=False))
 
 
-def summary(rows: pd.DataFrame, draws: int = 2000) -> pd.DataFrame:
-    """Mean Dice and ASD of each way, with the middle 95 % of a bootstrap over the patients that were set aside."""
-    rng, table = np.random.default_rng(0), []
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean Dice and ASD of each way, with 95 % bootstrap intervals over the patients that were set aside.
+
+    ``gain`` is the Dice of a training from the weights less that of the same training from scratch, patient by patient.
+    """
+    each = rows.groupby(["start", "patients", "draw", "patient"]).dice.mean()
+    table = []
     for (start, n), way in rows.groupby(["start", "patients"], sort=False):
-        each = way.groupby(["draw", "patient"]).dice.mean().to_numpy()
-        means = rng.choice(each, (draws, len(each))).mean(1)
-        low, high = np.quantile(means, [0.025, 0.975])
+        low, high = interval(each[start, n].to_numpy())
         row = {"start": start, "patients": n, "dice": way.dice.mean(), "low": low, "high": high}
+        if start == "drawn hips" and ("scratch", n) in each:
+            gain = (each[start, n] - each["scratch", n]).dropna().to_numpy()
+            row |= dict(zip(("gain", "gain_low", "gain_high"), (gain.mean(), *interval(gain)), strict=True))
         table.append(row | {"worst": way.dice.min(), "asd_mm": way.asd_mm.mean(), "seconds": way.seconds.median()})
     return pd.DataFrame(table)
+
+
+def curve(found: pd.DataFrame) -> Figure:
+    """Dice over patients, one line a start; the weights alone as a level."""
+    figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    alone = found[found.patients == 0].iloc[0]
+    ax.axhline(alone.dice, color="0.4", ls=":", label=f"no patient: hip-drawn as it is, {alone.dice:.3f}")
+    trained = found[found.patients > 0]
+    for shift, (start, way) in zip((0.97, 1.03), trained.groupby("start", sort=False), strict=True):
+        spread = (way.dice - way.low, way.high - way.dice)
+        ax.errorbar(way.patients * shift, way.dice, spread, marker="o", capsize=3, label=f"from {start}")
+    ax.set(xscale="log", xlabel="labelled patients, two hips each", ylabel="Dice on hips of four other patients")
+    ax.set_xticks(sorted(set(trained.patients)), [str(n) for n in sorted(set(trained.patients))])
+    ax.minorticks_off()
+    ax.legend(loc="lower right")
+    return figure
 
 
 if __name__ == "__main__":
