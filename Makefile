@@ -11,6 +11,7 @@
 # make gpu    on a CUDA machine that has Keras with JAX: parity, speed beside the paper's and PyTorch's, and its best
 #             network at its size; MINUTES=8 (benchmarks/README.md). PYTHON=its interpreter, here not make's environment
 # make gpu-rehearsal  the same once at a fraction of the size, on any CPU
+# make weights  train hip-drawn again, on drawn hips alone, and pack it in build/weights (20 minutes on two cores)
 # make slides  draw and build build/slides/slides.html, and slides.pdf where a Chromium is found (or CHROMIUM=its path)
 # make site   the pages of a finished run in build/site, with the slides if they are built; REPOSITORY=its address adds
 #             links to it, and buttons for Binder and Colab
@@ -37,7 +38,7 @@ export REPOSITORY ?=
 
 quoted = '$(subst ','\'',$(1))'# for the shell: a name may have blanks and apostrophes
 
-.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal documents exercises lab slides site check-site lock clean
+.PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal weights documents exercises lab slides site check-site lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
@@ -111,6 +112,10 @@ gpu:
 
 gpu-rehearsal:
 	PYTHON="$(PYTHON)" bash benchmarks/gpu.sh --rehearse --minutes $(or $(MINUTES),10)
+
+weights: $(READY)
+	$(BIN)/femur train drawn build/hip-drawn --network 3d-f8-l4-a2-gn --profile drawn
+	$(BIN)/python -c 'from femur_lib.lab.drawn import pack; print("weights:", pack("build/hip-drawn", "build/weights/hip-drawn"))'
 
 documents: $(READY)
 	$(BIN)/python documents/render.py

@@ -31,7 +31,13 @@ from femur_lib.phantom.tissue import FLIP_DEGREES, TISSUES, flash
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-DOCUMENTS = ("README.md", "PAPER.md", "docs/install.md", "docs/results.md")
+DOCUMENTS = {
+    "README.md": "README.md.j2",
+    "PAPER.md": "PAPER.md.j2",
+    "docs/install.md": "install.md.j2",
+    "docs/results.md": "results.md.j2",
+    "femur_lib/weights/README.md": "weights.md.j2",
+}
 
 SMALL = {"flat": "2d-unpadded-f16-l2", "deep": "3d-f8-l3", "dilated": "3d-f8-l3-d1.2.4"}  # each trained once
 SCANS = {"": "as she is", "_cyst": "cyst of 8 mm", "_folded": "fold-over x 0.6"}
@@ -56,6 +62,11 @@ def table(path: str) -> pd.DataFrame:
 def record(path: str) -> dict:
     """A run.json of results/."""
     return json.loads((ROOT / "results" / path).read_text())
+
+
+def weights_record() -> dict:
+    """The run.json of the weights that come with the library."""
+    return json.loads((ROOT / "femur_lib/weights/hip-drawn/run.json").read_text())
 
 
 def small_scans(network: str, pp: bool = False, scan: str = "", truth: str = "expert") -> pd.DataFrame:
@@ -475,7 +486,7 @@ def names() -> dict:
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
-    sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions, searched)
+    sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions, searched, weights_record)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
@@ -504,7 +515,7 @@ def rendered() -> dict[str, str]:
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True
     )
     environment.filters |= {f.__name__: f for f in (to, signed, mean_sd, printed_row, each, listed)}
-    return {name: environment.get_template(f"{Path(name).name}.j2").render(names()) for name in DOCUMENTS}
+    return {name: environment.get_template(template).render(names()) for name, template in DOCUMENTS.items()}
 
 
 if __name__ == "__main__":
