@@ -297,7 +297,7 @@ def resolve(profile: Profile, network: str, precision: str = "") -> Settings:
         grid=profile.grid(architecture.dimensions),
         batch_size=profile.batch_size(architecture.dimensions),
         passes=1 if flat else profile.passes_3d,
-        precision=choose_precision(precision or profile.precision, architecture.features),
+        precision=choose_precision(precision or profile.precision, architecture.features, architecture.dimensions),
         recipe=profile.recipe,
         seed=next(seed for seed in seeds if seed is not None),
     )

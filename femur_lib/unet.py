@@ -34,7 +34,7 @@ def unet(architecture: Architecture, size: tuple[int, int] | None = None, precis
         to 1.
     """
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(choose_precision(precision, architecture.features))
+    keras.config.set_dtype_policy(choose_precision(precision, architecture.features, architecture.dimensions))
     try:
         return _build(architecture, size)
     finally:

@@ -330,7 +330,7 @@ def test_a_training_begun_on_another_machine_goes_on_as_it_began(tiny_cohort, tm
             raise Stopped
 
     moved = tmp_path / "moved"
-    monkeypatch.setattr("femur_lib.config.choose_precision", lambda precision, features: "mixed_bfloat16")
+    monkeypatch.setattr("femur_lib.config.choose_precision", lambda precision, features, dimensions: "mixed_bfloat16")
     with pytest.raises(Stopped):
         train(tiny_cohort, moved, "3d-f2-l2", PROFILE, 0, progress=stop)
     monkeypatch.undo()  # here float32 is the choice

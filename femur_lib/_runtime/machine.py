@@ -2,8 +2,8 @@
 
 What a network computes in is float32, or numbers half as wide where the device is faster at them. Whatever is chosen,
 weights, logits, softmax and loss are float32; only the convolutions and what lies between them change (Keras's mixed
-policies). Seconds of a training step, of 3D networks except the last, measured with ``benchmarks/precision.py`` or by
-hand:
+policies). Seconds of a training step, of 3D networks where nothing else is said, measured with
+``benchmarks/precision.py`` or by hand:
 
 =========================  ============================  =======  ==============
 machine                    network, size                 float32  mixed_bfloat16
@@ -14,6 +14,8 @@ machine                    network, size                 float32  mixed_bfloat16
 2 cores, AVX2 alone        F 8, 96 x 96 x 24             0.41     6.4
 1 core, AVX-512 with bf16  F 4, 72 x 72 x 32             0.117    0.090
 1 core, AVX-512 with bf16  2D, F 8, 8 of 144 x 144       0.142    0.092
+2 busy cores with AMX      2D, F 8, 8 of 128 x 128       0.206    0.149
+2 busy cores with AMX      2D, F 4, 8 of 128 x 128       0.079    0.066
 NVIDIA H200 (JAX)          F 32, 256 x 256 x 48          --       0.040
 =========================  ============================  =======  ==============
 
@@ -37,8 +39,8 @@ BACKENDS = ("tensorflow", "jax", "torch")
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 _onednn_is_the_users = False
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-FEWEST_MAPS = 16  # that gain from half-width numbers on a GPU's tensor cores, or on AMX
-FEWEST_MAPS_AVX512 = 4  # AVX-512's instructions for them suit smaller networks too
+FEWEST_MAPS = 16  # that gain from half-width numbers on a GPU's tensor cores, or in 3D on AMX
+FEWEST_MAPS_CPU = 4  # the same in 2D on AMX, and for AVX-512's instructions
 LARGEST_COPY = 2**29  # bytes
 HOPELESS = 4  # times the memory of the machine: no swap space helps any more
 
@@ -96,17 +98,18 @@ def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return not cpuinfo.is_file() or "avx512f" in cpuinfo.read_text().split()
 
 
-def choose_precision(precision: str, features: int) -> str:
+def choose_precision(precision: str, features: int, dimensions: int) -> str:
     """The Keras policy to compute in: ``precision`` itself, or for "auto" the fastest that this machine does well.
 
     A GPU whose tensor cores know bfloat16 (compute capability 8.0 and above) takes it; an older one with tensor cores
     (7.0 and above) takes float16, for which the optimiser scales the loss; a CPU takes bfloat16 if it has instructions
     for it. Every other machine takes float32, and so does a network with too few maps to gain: fewer than 16, or fewer
-    than 4 on a CPU without AMX.
+    than 4 on a CPU (in 3D only on one without AMX).
 
     Args:
         precision: one of ``PRECISIONS``.
         features: F, the network's initial feature maps.
+        dimensions: of the network, 2 or 3.
 
     Raises:
         ValueError: no such precision.
@@ -121,7 +124,7 @@ def choose_precision(precision: str, features: int) -> str:
         fastest = "mixed_bfloat16" if weakest >= (8, 0) else "mixed_float16" if weakest >= (7, 0) else "float32"
     else:
         instructions = cpu_bfloat16()
-        fewest = FEWEST_MAPS if instructions == "amx_bf16" else FEWEST_MAPS_AVX512
+        fewest = FEWEST_MAPS if instructions == "amx_bf16" and dimensions == 3 else FEWEST_MAPS_CPU
         fastest = "mixed_bfloat16" if instructions else "float32"
     return fastest if features >= fewest else "float32"
 

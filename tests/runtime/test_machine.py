@@ -119,33 +119,36 @@ def test_what_the_cpu_can_do_is_read_off_its_list(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "cpu", "features", "chosen"),
+    ("gpus", "cpu", "features", "dimensions", "chosen"),
     [
-        ([(9, 0)], "", 32, "mixed_bfloat16"),
-        ([(8, 0)], "amx_bf16", 16, "mixed_bfloat16"),
-        ([(7, 5)], "", 32, "mixed_float16"),
-        ([(6, 1)], "", 32, "float32"),
-        ([(9, 0), (7, 0)], "", 32, "mixed_float16"),  # the weakest of several
-        ([(0, 0)], "", 32, "float32"),  # a device that does not tell
-        ([(9, 0)], "", 8, "float32"),
-        ([(6, 1)], "avx512_bf16", 32, "float32"),
-        ([], "amx_bf16", 32, "mixed_bfloat16"),
-        ([], "amx_bf16", 8, "float32"),
-        ([], "avx512_bf16", 8, "mixed_bfloat16"),
-        ([], "avx512_bf16", 2, "float32"),
-        ([], "", 32, "float32"),
+        ([(9, 0)], "", 32, 3, "mixed_bfloat16"),
+        ([(8, 0)], "amx_bf16", 16, 3, "mixed_bfloat16"),
+        ([(7, 5)], "", 32, 3, "mixed_float16"),
+        ([(6, 1)], "", 32, 3, "float32"),
+        ([(9, 0), (7, 0)], "", 32, 3, "mixed_float16"),  # the weakest of several
+        ([(0, 0)], "", 32, 3, "float32"),  # a device that does not tell
+        ([(9, 0)], "", 8, 3, "float32"),
+        ([(9, 0)], "amx_bf16", 8, 2, "float32"),
+        ([(6, 1)], "avx512_bf16", 32, 3, "float32"),
+        ([], "amx_bf16", 32, 3, "mixed_bfloat16"),
+        ([], "amx_bf16", 8, 3, "float32"),
+        ([], "amx_bf16", 8, 2, "mixed_bfloat16"),
+        ([], "amx_bf16", 2, 2, "float32"),
+        ([], "avx512_bf16", 8, 3, "mixed_bfloat16"),
+        ([], "avx512_bf16", 2, 3, "float32"),
+        ([], "", 32, 3, "float32"),
     ],
 )
-def test_auto_goes_by_the_device_and_the_size_of_the_network(monkeypatch, gpus, cpu, features, chosen):
+def test_auto_goes_by_the_device_and_the_size_of_the_network(monkeypatch, gpus, cpu, features, dimensions, chosen):
     monkeypatch.setattr(machine, "gpu_capabilities", lambda: gpus)
     monkeypatch.setattr(machine, "cpu_bfloat16", lambda: cpu)
-    assert choose_precision("auto", features) == chosen
-    assert choose_precision("float32", features) == "float32"  # what is asked for by name is taken
+    assert choose_precision("auto", features, dimensions) == chosen
+    assert choose_precision("float32", features, dimensions) == "float32"  # what is asked for by name is taken
 
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision must be one of auto, float32"):
-        choose_precision("float64", 32)
+        choose_precision("float64", 32, 3)
 
 
 @pytest.mark.parametrize("kind", ["3d", "2d", "2d-unpadded"])
