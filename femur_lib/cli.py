@@ -6,7 +6,7 @@ Nothing heavy is imported before a verb is known, so that help and mistakes answ
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import takewhile
@@ -59,18 +59,18 @@ def _axes(text: str) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser; what it parses has ``verb``, such as "train" or "import pelvis", and that verb's arguments."""
+    """The parser; what it parses has ``run``, the function that does what the verb says, and that verb's arguments."""
     plain = argparse.RawDescriptionHelpFormatter
     main = argparse.ArgumentParser("femur", description=INTRODUCTION, formatter_class=plain)
     main.add_argument("--version", action="version", version=f"femur {__version__}")
     verbs = main.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name: str, summary: str, more: str = "", under=verbs) -> argparse.ArgumentParser:
+    def verb(name: str, run: Callable, summary: str, more: str = "", under=verbs) -> argparse.ArgumentParser:
         p = under.add_parser(name.split()[-1], help=summary, description=f"{summary}\n\n{more}", formatter_class=plain)
-        p.set_defaults(verb=name)
+        p.set_defaults(run=run)
         return p
 
-    p = verb("phantom", "Make a cohort of synthetic hips, with an expert's and exact masks.", "No download, no patient: good for trying things; results on them say nothing about patients.\nIf it is stopped, or even killed, start it again and it goes on.")  # fmt: skip
+    p = verb("phantom", _phantom, "Make a cohort of synthetic hips, with an expert's and exact masks.", "No download, no patient: good for trying things; results on them say nothing about patients.\nIf it is stopped, or even killed, start it again and it goes on.")  # fmt: skip
     p.add_argument("out", type=Path, help="a new folder")
     p.add_argument("--subjects", type=int, default=12, help="how many hips (paper: 86)")
     p.add_argument("--size", default="quick", choices=["quick", "workshop", "paper"], help="96x96x30, 128x128x40 or 512x512x60 voxels")  # fmt: skip
@@ -86,10 +86,10 @@ def parser() -> argparse.ArgumentParser:
     imports = verbs.add_parser("import", help="Make a cohort from scans you have.").add_subparsers(
         required=True, metavar="SOURCE"
     )
-    p = verb("import pelvis", "The public pelvis set (CPTAC-UCEC images, pelvic_project masks), one volume for each hip.", "data/README.md tells where to get both.", imports)  # fmt: skip
+    p = verb("import pelvis", _import_pelvis, "The public pelvis set (CPTAC-UCEC images, pelvic_project masks), one volume for each hip.", "data/README.md tells where to get both.", imports)  # fmt: skip
     p.add_argument("source", type=Path, help="the folder that holds data/ and mask/, or caseNN_*.nii.gz")
     p.add_argument("out", type=Path, help="a new folder")
-    p = verb("import pairs", "Any folder of images and any of masks, paired by name.", "", imports)
+    p = verb("import pairs", _import_pairs, "Any folder of images and any of masks, paired by name.", "", imports)
     p.add_argument("images", type=Path)
     p.add_argument("masks", type=Path)
     p.add_argument("out", type=Path, help="a new folder")
@@ -99,7 +99,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--participants", type=Path, help="a table participant_id, patient, side, group (tab-separated); needed where a patient has two hips")  # fmt: skip
 
     p = verb(
-        "import folder", "A folder as it is laid out: what it holds is recognised and said first.", LAYOUTS, imports
+        "import folder",
+        _import_folder,
+        "A folder as it is laid out: what it holds is recognised and said first.",
+        LAYOUTS,
+        imports,
     )
     p.add_argument("source", type=Path)
     p.add_argument("out", type=Path, help="a new folder")
@@ -122,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
         help="a table participant_id, patient, side, group (tab-separated), instead of what the layout says",
     )
 
-    p = verb("import dicom", "DICOM series to NIfTI files, to draw masks on; `import pairs` then makes a cohort.", "Only voxels and where they lie are copied, and no field about the patient.", imports)  # fmt: skip
+    p = verb("import dicom", _import_dicom, "DICOM series to NIfTI files, to draw masks on; `import pairs` then makes a cohort.", "Only voxels and where they lie are copied, and no field about the patient.", imports)  # fmt: skip
     p.add_argument(
         "folders",
         type=Path,
@@ -133,11 +137,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("out", type=Path, help="a new folder; each file in it is named after its FOLDER")
     p.add_argument("--series", default="", metavar="NUMBER", help=SERIES)
 
-    p = verb("check", "Read every file of a cohort to its end, and say what is there, what is wrong, and what is unlike the rest.")  # fmt: skip
+    p = verb("check", _check, "Read every file of a cohort to its end, and say what is there, what is wrong, and what is unlike the rest.")  # fmt: skip
     p.add_argument("cohort", type=Path)
     p.add_argument("--profile", help="also name femora that lie partly outside the slices that this profile trains on")
 
-    p = verb("train", "Train one network on one fold.", "If it is stopped, or even killed, start it again and it goes on. RUN appears when it is finished.")  # fmt: skip
+    p = verb("train", _train, "Train one network on one fold.", "If it is stopped, or even killed, start it again and it goes on. RUN appears when it is finished.")  # fmt: skip
     p.add_argument("cohort", type=Path, help="a folder of scans and masks; or drawn, for hips that are drawn meanwhile (the profile drawn)")  # fmt: skip
     p.add_argument("folder", type=Path, metavar="RUN", help="a new folder for the network and its record")
     p.add_argument(
@@ -153,7 +157,7 @@ def parser() -> argparse.ArgumentParser:
     who.add_argument("--all-subjects", action="store_true", help="hold nobody out")
     p.add_argument("--epochs", type=int, help="instead of the profile's")
 
-    p = verb("search", "Look for a learning rate and a number of maps, on scans that will not be scored.", "If it is stopped, or even killed, start it again and it goes on.")  # fmt: skip
+    p = verb("search", _search, "Look for a learning rate and a number of maps, on scans that will not be scored.", "If it is stopped, or even killed, start it again and it goes on.")  # fmt: skip
     p.add_argument("cohort", type=Path)
     p.add_argument("folder", type=Path, metavar="SEARCH", help="a folder for the search and its runs")
     p.add_argument("--network", "--experiment", dest="network", required=True, help="the network whose F is searched")
@@ -163,11 +167,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--features", type=int, nargs="+", default=[8, 16, 32], help="the F to choose among")
     p.add_argument("--rates", type=float, nargs=2, default=[1e-5, 1e-2], metavar=("LOW", "HIGH"), help="of the learning rate")  # fmt: skip
 
-    p = verb("evaluate", "Segment and score every scan of a cohort that a run was not trained on.", "predictions/, scores.csv, components.csv and curves.npz go into the run's folder.")  # fmt: skip
+    p = verb("evaluate", _evaluate, "Segment and score every scan of a cohort that a run was not trained on.", "predictions/, scores.csv, components.csv and curves.npz go into the run's folder.")  # fmt: skip
     p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
     p.add_argument("cohort", type=Path)
 
-    p = verb("study", "Train every network of a profile on every fold, then make the tables.", "If it is stopped, or even killed, start it again and it goes on. workflow/README.md tells of clusters, several GPUs and the cost.")  # fmt: skip
+    p = verb("study", _study, "Train every network of a profile on every fold, then make the tables.", "If it is stopped, or even killed, start it again and it goes on. workflow/README.md tells of clusters, several GPUs and the cost.")  # fmt: skip
     p.add_argument("profile", help="a name in profiles/, or a YAML file")
     p.add_argument("cohort", nargs="?", default="", help="default: synthetic hips, made beside the runs")
     p.add_argument(
@@ -185,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
         help="all that follows goes to Snakemake: --snakemake --executor slurm --jobs 20",
     )
 
-    p = verb("predict", "Segment scans; probability and mask come out on each scan's own grid.")
+    p = verb("predict", _predict, "Segment scans; probability and mask come out on each scan's own grid.")
     p.add_argument("folder", type=Path, metavar="RUN", help="a finished run, or hip-drawn, which comes with the library; or several, whose probabilities are averaged")  # fmt: skip
     p.add_argument(
         "images",
@@ -208,7 +212,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--series", default="", metavar="NUMBER", help=SERIES)
     p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
 
-    p = verb("quality", "One HTML page of predictions without truth, likely failures first.", "Pieces, volume, shape, borders, and where networks are unsure or disagree. Nothing in it knows whether a mask is right.")  # fmt: skip
+    p = verb("quality", _quality, "One HTML page of predictions without truth, likely failures first.", "Pieces, volume, shape, borders, and where networks are unsure or disagree. Nothing in it knows whether a mask is right.")  # fmt: skip
     p.add_argument("predictions", type=Path, help="the --out of femur predict")
     p.add_argument("--images", type=Path, help="the scans: a cohort, or a folder of scans; without it probabilities are drawn")  # fmt: skip
     p.add_argument("--others", type=Path, nargs="+", default=[], help="the same scans predicted otherwise: by other folds, or with --flip and without; default: by each run alone, where femur predict averaged several")  # fmt: skip
@@ -217,7 +221,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--csv", type=Path, help="the same as a table")
     p.add_argument("--overwrite", action="store_true")
 
-    p = verb("export", "Hand a network on: a folder with it, its recipe and a small runner.", "With onnx the runner needs no TensorFlow. README.txt in the folder says how to run it.")  # fmt: skip
+    p = verb("export", _export, "Hand a network on: a folder with it, its recipe and a small runner.", "With onnx the runner needs no TensorFlow. README.txt in the folder says how to run it.")  # fmt: skip
     p.add_argument("folder", type=Path, metavar="RUN", help="a finished run")
     p.add_argument("out", type=Path, help="a new folder")
     p.add_argument("--format", default="onnx", choices=["onnx", "keras", "savedmodel"])
@@ -225,7 +229,7 @@ def parser() -> argparse.ArgumentParser:
         "--patches", choices=["nine", "one"], help="of unpadded networks; default: as the run's profile says"
     )
 
-    p = verb("score", "Compare predicted masks with true ones: Dice, precision, recall, specificity, ASD, MSD (mm).")  # fmt: skip
+    p = verb("score", _score, "Compare predicted masks with true ones: Dice, precision, recall, specificity, ASD, MSD (mm).")  # fmt: skip
     p.add_argument("--truth", type=Path, required=True, help="a cohort, or a folder of masks named as the predictions")
     p.add_argument("--predictions", type=Path, required=True, help="the --out of femur predict, or masks named as nnU-Net names them (hip07.nii.gz)")  # fmt: skip
     p.add_argument("--label", type=int, default=1, help="the value that means femur in all of them")
@@ -233,14 +237,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, required=True, help="a CSV file; means go beside it, into one that ends in _summary.csv")  # fmt: skip
     p.add_argument("--overwrite", action="store_true")
 
-    p = verb("report", "One HTML page of every run in a folder: record, curves, scores, pictures.", "A run's scores.csv and predictions/ are shown if they lie in its folder.")  # fmt: skip
+    p = verb("report", _report, "One HTML page of every run in a folder: record, curves, scores, pictures.", "A run's scores.csv and predictions/ are shown if they lie in its folder.")  # fmt: skip
     p.add_argument("runs", type=Path)
     p.add_argument("--out", type=Path, required=True)
 
     courses = verbs.add_parser("course", help="For who teaches the course.").add_subparsers(
         required=True, metavar="WHAT"
     )
-    p = verb("course progress", "Who has solved what, where the class is stuck, and what it predicted.", "Each FOLDER is a learner's, and its name is the learner's name.", courses)  # fmt: skip
+    p = verb("course progress", _course_progress, "Who has solved what, where the class is stuck, and what it predicted.", "Each FOLDER is a learner's, and its name is the learner's name.", courses)  # fmt: skip
     p.add_argument(
         "folders",
         type=Path,
@@ -503,15 +507,6 @@ def _course_progress(a) -> None:
         _say(f"page: {tables.write_class_page(a.out, lines)}")
 
 
-VERBS = {
-    "phantom": _phantom, "import pelvis": _import_pelvis, "import pairs": _import_pairs,
-    "import folder": _import_folder, "import dicom": _import_dicom, "check": _check,
-    "train": _train, "search": _search, "study": _study, "evaluate": _evaluate, "predict": _predict,
-    "quality": _quality, "export": _export, "score": _score, "report": _report,
-    "course progress": _course_progress,
-}  # fmt: skip
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 if it went well, 1 for bad input (said in one line), 2 for a wrong command line."""
     for stream in (sys.stdout, sys.stderr):  # of an older locale: "?" stands for what its letters lack
@@ -521,7 +516,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = warn_once("femur")
-            VERBS[a.verb](a)
+            a.run(a)
     except (DataError, TrainingFailed, OSError, MemoryError) as error:
         print(f"femur: {said(error)}", file=sys.stderr)
         return 1
