@@ -13,7 +13,6 @@ import numpy as np
 from femur_lib.architecture import unpadded_geometry
 from femur_lib.config import Profile
 from femur_lib.course.exercises import functions as f
-from femur_lib.course.exercises import methods as m
 from femur_lib.course.exercises.judges import (
     NOT_YET,
     Judge,
@@ -150,12 +149,12 @@ JUDGES: dict[str, Judge] = {
         1: "four trainings on three quarters of the hips are more than one",
     }, "how many trainings are there, and what share of the hips does each one see?",
     why="four trainings see three quarters of the hips each"),
-    "01.1": tried(m.spacing, m.AFFINES, {
+    "01.1": tried(f.spacing, f.AFFINES, {
         "these are the lengths of the rows; a column is one step along one axis of the array":
-            m.with_mistake(m.spacing, axis=1),
+            f.with_mistake(f.spacing, axis=1),
         "the diagonal holds the sides only where no axis is turned or has changed places": lambda a: np.diag(a)[:3],
         "the diagonal holds the sides only where no axis is turned, sign or not": lambda a: np.abs(np.diag(a)[:3]),
-        "these are the squares of the lengths: take the root": m.with_mistake(m.spacing, root=False),
+        "these are the squares of the lengths: take the root": f.with_mistake(f.spacing, root=False),
         "a length is the root of the sum of the squares, not the sum of the sides":
             lambda a: np.abs(a[:3, :3]).sum(0),
         "that is where voxel (0, 0, 0) lies": lambda a: a[:3, 3],
@@ -168,24 +167,24 @@ JUDGES: dict[str, Judge] = {
         math.sqrt(2): "that is the root of the mean square; the plain mean is a little less",
         math.sqrt(math.pi / 2) / 12: "that is the brightness; how many sigma is it?",
     }, "take the mean of `air`, and divide it by sigma", why="a length is never negative, so noise lifts its mean"),
-    "02.1": tried(m.output_size, m.SIZES, {
-        "the last up-convolution is followed by two convolutions, too": m.with_mistake(m.output_size, last=0),
-        "the centre has two convolutions as well": m.with_mistake(m.output_size, centre=0),
-        "a last odd pixel is dropped: 121 pixels become 60, so take //": m.with_mistake(m.output_size, odd=1),
-        "a level has two convolutions, and each takes 2 pixels": m.with_mistake(m.output_size, way=2, centre=2, last=2),
-        "each convolution takes a pixel on both sides": m.with_mistake(m.output_size, way=1, centre=1, last=1),
+    "02.1": tried(f.output_size, f.SIZES, {
+        "the last up-convolution is followed by two convolutions, too": f.with_mistake(f.output_size, last=0),
+        "the centre has two convolutions as well": f.with_mistake(f.output_size, centre=0),
+        "a last odd pixel is dropped: 121 pixels become 60, so take //": f.with_mistake(f.output_size, odd=1),
+        "a level has two convolutions, and each takes 2 pixels": f.with_mistake(f.output_size, way=2, centre=2, last=2),
+        "each convolution takes a pixel on both sides": f.with_mistake(f.output_size, way=1, centre=1, last=1),
         "nothing is padded here: each convolution takes two pixels":
-            m.with_mistake(m.output_size, way=0, centre=0, last=0),
+            f.with_mistake(f.output_size, way=0, centre=0, last=0),
         "nothing is padded here: the output is smaller than the input": lambda n, levels: n,
     }, "write down the size after every layer, and compare it with your loop",
     why="each convolution takes 2 pixels, and what is lost deep down counts double on every level up"),
-    "02.2": tried(m.mirrored("reflect"), m.LINES, {
-        "the border pixel is the mirror itself, so it is not repeated": m.mirrored("symmetric"),
-        "that repeats the border pixel; a mirror shows what lies behind it": m.mirrored("edge"),
-        "zeros are no mirror image": m.mirrored("constant"),
-        "that goes on at the other end of the line; a mirror stays at its own": m.mirrored("wrap"),
-        "the right pixels, but a mirror turns their order round": m.unturned,
-        "`before` and `after` have changed places": lambda line, b, a: m.mirrored("reflect")(line, a, b),
+    "02.2": tried(f.mirrored("reflect"), f.LINES, {
+        "the border pixel is the mirror itself, so it is not repeated": f.mirrored("symmetric"),
+        "that repeats the border pixel; a mirror shows what lies behind it": f.mirrored("edge"),
+        "zeros are no mirror image": f.mirrored("constant"),
+        "that goes on at the other end of the line; a mirror stays at its own": f.mirrored("wrap"),
+        "the right pixels, but a mirror turns their order round": f.unturned,
+        "`before` and `after` have changed places": lambda line, b, a: f.mirrored("reflect")(line, a, b),
     }, "in front stand `before` pixels, the nearest to the border last; behind it `after` pixels, the nearest first",
     why="one step outside shows what lies one step inside"),
     "02.3": number(_agreeing_stride(), {
@@ -195,16 +194,16 @@ JUDGES: dict[str, Judge] = {
         112: "these patches agree and cover the image, but so do those of a smaller stride",
     }, "is it a multiple of 2⁴, and is twice the stride plus 324 at least 512?", within=1e-6,
     why="a whole number of blocks keeps the pooling pairs together, and 2 × 96 + 324 is at least 512"),
-    "03.1": tried(m.convolved, m.VOLUMES, {
+    "03.1": tried(f.convolved, f.VOLUMES, {
         "you turn the kernel round, as mathematicians do; networks lay it on as it is":
-            lambda v, k: m.convolved(v, np.flip(k)),
-        "keep only the places where the kernel fits whole: n - m + 1 along each axis": m.convolved_same,
-        "the kernel fits once more along each axis: n - m + 1 places": m.with_mistake(m.convolved, short=1),
-        "add the products up; do not take their mean": m.with_mistake(m.convolved, what=np.mean),
-        "multiply first, then add up; that is the largest product": m.with_mistake(m.convolved, what=np.max),
+            lambda v, k: f.convolved(v, np.flip(k)),
+        "keep only the places where the kernel fits whole: n - m + 1 along each axis": f.convolved_same,
+        "the kernel fits once more along each axis: n - m + 1 places": f.with_mistake(f.convolved, short=1),
+        "add the products up; do not take their mean": f.with_mistake(f.convolved, what=np.mean),
+        "multiply first, then add up; that is the largest product": f.with_mistake(f.convolved, what=np.max),
     }, "at each place: cut out a piece of the kernel's shape, multiply by the kernel, add up",
     why="the same small cube of weights is laid on every place"),
-    "03.2": m.built,
+    "03.2": f.built,
     "03.3": chosen({"a"}, {
         "a": "which of the three is it?",
         "b": "the deepest level has the most parameters, but does it need the most memory?",
@@ -218,15 +217,15 @@ JUDGES: dict[str, Judge] = {
         "everything is added behind the last slice; each end should get half": _one_ended,
     }, "is the length a multiple of 2 ** levels, and are the slices in order, with their mirror image at both ends?",
     why="every pooling now halves a whole number, and the mirror keeps the brightness of the border"),
-    "04.1": tried(m.eq_1, m.CHARGED, {
-        "outside the femur the truth got 1 - p": m.with_mistake(m.eq_1, other=False),
-        "the two weights have changed places": lambda t, p, b, f: m.eq_1(t, p, f, b),
-        "a loss is smaller where the answer is better: the minus is missing": m.with_mistake(m.eq_1, sign=1),
-        "the mean over the voxels, not their sum": m.with_mistake(m.eq_1, of=np.sum),
-        "the weights are missing": lambda t, p, b, f: m.eq_1(t, p, 1, 1),
-        "that is the logarithm to the base 10; take np.log": m.with_mistake(m.eq_1, log=np.log10),
-        "divide by the number of voxels, not by the sum of the weights": m.eq_1_shared,
-        "one number for all voxels: take their mean": m.with_mistake(m.eq_1, of=np.asarray),
+    "04.1": tried(f.eq_1, f.CHARGED, {
+        "outside the femur the truth got 1 - p": f.with_mistake(f.eq_1, other=False),
+        "the two weights have changed places": lambda t, p, b, w: f.eq_1(t, p, w, b),
+        "a loss is smaller where the answer is better: the minus is missing": f.with_mistake(f.eq_1, sign=1),
+        "the mean over the voxels, not their sum": f.with_mistake(f.eq_1, of=np.sum),
+        "the weights are missing": lambda t, p, b, w: f.eq_1(t, p, 1, 1),
+        "that is the logarithm to the base 10; take np.log": f.with_mistake(f.eq_1, log=np.log10),
+        "divide by the number of voxels, not by the sum of the weights": f.eq_1_shared,
+        "one number for all voxels: take their mean": f.with_mistake(f.eq_1, of=np.asarray),
     }, "-log of the probability that the truth got, times the weight of its class, and the mean over all voxels",
     why="each voxel is charged for the probability that the truth got"),
     "04.2": number(_odds_to_probability(0.9 / 0.1 / (0.9 / 0.1)), {
@@ -237,18 +236,18 @@ JUDGES: dict[str, Judge] = {
         0.81: "multiply odds, not probabilities",
     }, "divide the odds of 0.9 by the ratio of the weights; then go back from odds to a probability",
     why="the weights have multiplied the odds by 9"),
-    "04.3": tried(m.stopped, m.STOPS_AT, {
-        "an improvement below `min_delta` does not count": lambda v, f=30, p=10, d=1e-4: m.stopped(v, f, p, 0.0),
+    "04.3": tried(f.stopped, f.STOPS_AT, {
+        "an improvement below `min_delta` does not count": lambda v, n=30, p=10, d=1e-4: f.stopped(v, n, p, 0.0),
         "the exempt epochs are not counted among those without improvement":
-            m.with_mistake(m.stopped, exempt="waits"),
+            f.with_mistake(f.stopped, exempt="waits"),
         "the best value is taken after the exempt epochs, not among them":
-            m.with_mistake(m.stopped, exempt="compares"),
+            f.with_mistake(f.stopped, exempt="compares"),
         "one epoch too late: stop in the epoch that is the `patience`-th without improvement":
-            m.with_mistake(m.stopped, late=1),
-        "one epoch too early: how many epochs without improvement were there?": m.with_mistake(m.stopped, late=-1),
-        "return how many epochs were trained; the first one has number 0": m.with_mistake(m.stopped, index=True),
-        "an improvement sets the waiting back to zero": m.with_mistake(m.stopped, reset=False),
-        "a higher accuracy is better": m.with_mistake(m.stopped, sign=-1),
+            f.with_mistake(f.stopped, late=1),
+        "one epoch too early: how many epochs without improvement were there?": f.with_mistake(f.stopped, late=-1),
+        "return how many epochs were trained; the first one has number 0": f.with_mistake(f.stopped, index=True),
+        "an improvement sets the waiting back to zero": f.with_mistake(f.stopped, reset=False),
+        "a higher accuracy is better": f.with_mistake(f.stopped, sign=-1),
     }, "go through the epochs: exempt, better than the best so far, or one more without improvement?",
     why="each improvement sets the waiting back to zero, and the exempt epochs do not count"),
     "04.4": number(EXEMPT + PATIENCE, {
