@@ -18,6 +18,7 @@ import numpy as np
 
 import femur_lib
 from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import new_folder
 from femur_lib.lab.runner import NETWORKS, content_hash
 from femur_lib.runs import load_run
 
@@ -65,14 +66,9 @@ def export(run: str | os.PathLike, out: str | os.PathLike, kind: str, patches: s
     out = Path(out)
     if kind not in NETWORKS:
         raise DataError(f"{kind} is not a format of export; {', '.join(NETWORKS)} are.", "Choose one of them.")
-    if out.exists():
-        raise DataError(f"{out} exists already; a new folder was expected.", "Choose another.")
-    loaded = load_run(run, "float32", patches)
-    s = loaded.segmenter
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-        work = Path(scratch) / out.name
-        work.mkdir()
+    with new_folder(out) as work:
+        loaded = load_run(run, "float32", patches)
+        s = loaded.segmenter
         network = work / NETWORKS[kind]
         _write_network(loaded.model, network, kind)
         recipe = {
@@ -116,7 +112,6 @@ def export(run: str | os.PathLike, out: str | os.PathLike, kind: str, patches: s
                 **{k: recipe["grid"][k] for k in ("rows", "columns", "slices")},
             )
         )
-        work.rename(out)
     return out
 
 

@@ -4,7 +4,6 @@ A layout is recognised by names alone, and gives hips (:class:`femur_lib.lab.imp
 ``data/README.md`` shows the layouts.
 """
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from femur_lib._runtime.errors import DataError
+from femur_lib._runtime.files import read_json
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import COLUMNS
 from femur_lib.lab.import_pairs import MOST_NAMED, Hip, is_part_of, match_files, whose, write_hips
@@ -203,8 +203,8 @@ def _nnunet(source: Path, files: Sequence[Path], label: Label | None, images) ->
     scans, masks = (_scans(files, source / name) for name in ("imagesTr", "labelsTr"))
     if not scans or not masks:
         return None
-    about = _dataset(source / "dataset.json")
-    found = Found("nnU-Net's raw data set (or the Medical Segmentation Decathlon's)", [], {}, _labels(source, about))
+    about = _dataset(source)
+    found = Found("nnU-Net's raw data set (or the Medical Segmentation Decathlon's)", [], {}, _labels(about))
     channels = about.get("channel_names") or about.get("modality") or {}
     by_name = {scan_name(file): file for file in scans}
     for mask in masks:
@@ -237,7 +237,7 @@ def _predictions(source: Path, files: Sequence[Path], label: Label | None, image
             f"{source} holds nnU-Net's predictions, {len(masks)} masks without their scans.",
             "Say where the scans lie: --images imagesTs. To score the masks: femur score --predictions.",
         )
-    found = Found("nnU-Net's predictions, masks that no person drew", [], {}, _labels(source))
+    found = Found("nnU-Net's predictions, masks that no person drew", [], {}, _labels(_dataset(source)))
     for name, image, mask in match_files(scan_files(images), masks, Path(images), source):
         found.hips += _labelled(source, found, Hip(name, image, mask), label)
     for file in files:
@@ -368,25 +368,19 @@ def _pairs(source: Path, files: Sequence[Path], label: Label | None, images) -> 
 # --- nnU-Net's dataset.json
 
 
-def _dataset(path: Path) -> dict:
+def _dataset(source: Path) -> dict:
     """What dataset.json says; nothing where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); nnU-Net's description was expected.", "Mend it.") from None
-    return about if isinstance(about, dict) else {}
+    path = source / "dataset.json"
+    return read_json(path, "Mend it.") if path.is_file() else {}
 
 
-def _labels(source: Path, about: dict | None = None) -> dict[str, int]:
+def _labels(about: dict) -> dict[str, int]:
     """Names of labels and their values, without the background; a region of several labels is none.
 
     nnU-Net writes {"femur": 1}, and the Medical Segmentation Decathlon {"1": "femur"}.
     """
-    labels = (_dataset(source / "dataset.json") if about is None else about).get("labels") or {}
     named = {}
-    for key, value in labels.items():
+    for key, value in (about.get("labels") or {}).items():
         name, number = (value, key) if isinstance(value, str) and not value.isdigit() else (key, value)
         if str(number).isdigit() and int(str(number)):
             named[name] = int(str(number))

@@ -160,9 +160,10 @@ def test_a_file_that_is_there_stays(exported, tiny_cohort, tmp_path, capsys):
 
 def test_a_folder_that_is_there_is_not_written_into(trained_runs, tmp_path):
     (tmp_path / "network").mkdir()
-    with pytest.raises(DataError, match="network exists already"):
+    (tmp_path / "network" / "notes.txt").touch()
+    with pytest.raises(DataError, match="network exists and is not empty"):
         export(trained_runs["3d"], tmp_path / "network", "keras")
-    assert not any((tmp_path / "network").iterdir())
+    assert [path.name for path in tmp_path.rglob("*")] == ["network", "notes.txt"]
 
 
 def test_a_failed_export_leaves_nothing(trained_runs, tmp_path, monkeypatch):

@@ -187,7 +187,7 @@ def test_the_label_of_nnunet_goes_by_its_name(tmp_path):
     with pytest.raises(DataError, match=r"dataset\.json has the labels head \(1\), shaft \(2\)"):
         recognise(tmp_path)
     (tmp_path / "dataset.json").write_text("{")
-    with pytest.raises(DataError, match=r"dataset\.json is not JSON"):
+    with pytest.raises(DataError, match=r"dataset\.json is damaged; JSON"):
         recognise(tmp_path)
 
 
