@@ -136,9 +136,7 @@ def tile_figure(image: np.ndarray, levels: int, pixel: tuple[int, int], multiple
     return figure
 
 
-def tile_microscope(
-    image: np.ndarray, levels: int, pixel: tuple[int, int] | None = None, multiple: int = 1
-) -> widgets.Widget:
+def tile_microscope(image: np.ndarray, levels: int, pixel: tuple[int, int] | None = None) -> widgets.Widget:
     """:func:`tile_figure` with sliders for row and column; it begins at ``pixel``, or in the middle."""
     begin = pixel or (image.shape[0] // 2, image.shape[1] // 2)
     row, column = (
@@ -148,7 +146,7 @@ def tile_microscope(
     output = picture_widget()
 
     def draw() -> None:
-        output.value = png(tile_figure(image, levels, (row.value, column.value), multiple), 80)
+        output.value = png(tile_figure(image, levels, (row.value, column.value)), 80)
 
     redraw(draw, row, column)
     return widgets.VBox([widgets.HBox([row, column]), output])

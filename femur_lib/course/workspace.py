@@ -82,16 +82,13 @@ class Workspace:
         return self.runs if can_write(self.runs) else own_folder(f"runs/{self.profile.profile}")
 
 
-def workspace(
-    profile: str = "quick", cohort: str | os.PathLike = "", runs: str | os.PathLike = "", progress: Progress = print
-) -> Workspace:
+def workspace(profile: str = "quick", cohort: str | os.PathLike = "", runs: str | os.PathLike = "") -> Workspace:
     """What every notebook begins with.
 
     Args:
         profile: a name such as "quick", or the path of a YAML file.
         cohort: the folder of a cohort; empty takes synthetic hips, which are made on first use.
         runs: the folder for runs; empty takes ``runs/<profile>`` (:func:`femur_lib.config.own_folder`).
-        progress: called with one line for each hip that is made.
     """
     settings = load_profile(profile)
     runs = Path(runs) if runs else own_folder(f"runs/{settings.profile}")
@@ -99,11 +96,11 @@ def workspace(
     if not cohort:
         from femur_lib.phantom.cohort import make_once
 
-        make_once(folder, settings.profile, settings.subjects, settings.seed, progress)
+        make_once(folder, settings.profile, settings.subjects, settings.seed, print)
     return Workspace(settings, read_cohort(folder), runs)
 
 
-def trained(space: Workspace, network: str, fold: int = 0, epochs: int = 0, progress: Progress = print) -> "Run":
+def trained(space: Workspace, network: str, fold: int = 0, epochs: int = 0) -> "Run":
     """The run of one network and fold: found if it is finished, continued if it was stopped, otherwise trained.
 
     Args:
@@ -111,13 +108,12 @@ def trained(space: Workspace, network: str, fold: int = 0, epochs: int = 0, prog
         network: its name.
         fold: the fold that is held out.
         epochs: how many, instead of the profile's; 0 leaves them. Such a run has a folder of its own.
-        progress: called with one line for each epoch.
     """
     from femur_lib.runs import load_run
     from femur_lib.training import train
 
     name = run_name(network, fold) + (f"-{epochs}epochs" if epochs else "")
-    return load_run(train(space.cohort, space.runs / name, network, space.profile, fold, epochs or None, progress))
+    return load_run(train(space.cohort, space.runs / name, network, space.profile, fold, epochs or None))
 
 
 def evaluated(space: Workspace, run: "Run", progress: Progress = print) -> "Evaluation":
@@ -127,14 +123,14 @@ def evaluated(space: Workspace, run: "Run", progress: Progress = print) -> "Eval
     return evaluate(space.cohort, run, progress)
 
 
-def evaluated_run(space: Workspace, network: str, fold: int = 0, progress: Progress = print) -> Path:
+def evaluated_run(space: Workspace, network: str, fold: int = 0) -> Path:
     """The folder of a trained and evaluated run, found or made now. No network stays in memory."""
     from femur_lib.runs import SEAL, load_run
     from femur_lib.training import train
 
-    folder = train(space.cohort, space.runs / run_name(network, fold), network, space.profile, fold, None, progress)
+    folder = train(space.cohort, space.runs / run_name(network, fold), network, space.profile, fold)
     if find_damage(folder, SEAL):
-        evaluated(space, load_run(folder), progress)
+        evaluated(space, load_run(folder))
     return folder
 
 

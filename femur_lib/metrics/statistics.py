@@ -68,8 +68,8 @@ def triangle(compared: pd.DataFrame) -> pd.DataFrame:
     return laid_out
 
 
-def interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000, level: float = 0.95) -> tuple[float, float]:
-    """A bootstrap interval of the mean over subjects (percentiles of resampled means).
+def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """A bootstrap 95 % interval of the mean over subjects (percentiles of resampled means).
 
     We resample subjects, not voxels, because they are what differs from study to study. NaN values are left out; with
     fewer than two others there is no interval, and both ends are NaN.
@@ -78,9 +78,7 @@ def interval(values: np.ndarray, seed: int = 0, resamples: int = 10_000, level: 
     values = values[~np.isnan(values)]
     if len(values) < 2:
         return float("nan"), float("nan")
-    found = stats.bootstrap(
-        (values,), np.mean, n_resamples=resamples, confidence_level=level, method="percentile", rng=seed
-    ).confidence_interval
+    found = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=seed).confidence_interval
     return float(found.low), float(found.high)
 
 
