@@ -272,8 +272,9 @@ def regions(network: str, cohort: Cohort, out: Path, seed: int) -> list[dict]:
     model = keras.Model(two.input, layers.Softmax(dtype="float32")(logits))
     samples = {name: of_labels(cohort, name, s.grid) for name in (*learn, *held_out)}
     batches = HipDataset(
-        [samples[n] for n in learn], s.architecture, s.batch_size, s.recipe.augmentation, seed, passes=s.passes
-    )
+        [samples[n] for n in learn], s.architecture, s.batch_size, s.recipe.augmentation, seed,
+        passes=s.passes(len(learn)),
+    )  # fmt: skip
     checks = HipDataset([samples[n] for n in held_out], s.architecture, s.batch_size)
     counts = sum(np.bincount(samples[n].mask.ravel(), minlength=1 + len(REGIONS)) for n in learn)
     weights = ops.convert_to_tensor((counts.sum() / counts).astype("float32"))

@@ -3,7 +3,7 @@
 The paper compares U-nets in 2D and 3D, padded or not, with a plain or a dilated centre (Methods, Fig. 6). A network's
 name reads as a row of the paper's tables does: ``3d-f32-l4-d1.2.4.8`` is "3D CNN-dilated, F:32, L:4, rates 1, 2, 4, 8";
 ``2d-unpadded-f64-l3`` is "2D CNN*, F:64, L:3". Three endings are ours and not the paper's: ``-a2`` keeps the two upper
-levels within slices, ``-bn`` or ``-gn`` normalises every convolution, and ``-s1`` is the same network trained from
+levels within slices, ``-gn`` normalises every convolution, and ``-s1`` is the same network trained from
 another seed, to see how much chance alone changes.
 """
 
@@ -16,9 +16,8 @@ from femur_lib._runtime.errors import DataError
 CHANNELS_2D = 3  # three consecutive slices; the mask is that of the middle one (Methods)
 NAME = re.compile(
     r"(?P<dimensions>[23])d(?P<unpadded>-unpadded)?-f(?P<features>\d{1,4})-l(?P<levels>\d{1,2})"
-    r"(-d(?P<rates>\d{1,3}(\.\d{1,3})*))?(-a(?P<in_plane>\d{1,2}))?(-(?P<norm>bn|gn))?(-s(?P<seed>\d{1,9}))?"
+    r"(-d(?P<rates>\d{1,3}(\.\d{1,3})*))?(-a(?P<in_plane>\d{1,2}))?(?P<norm>-gn)?(-s(?P<seed>\d{1,9}))?"
 )
-NORMALISATIONS = {None: None, "bn": "batch", "gn": "group"}
 _DILATED = [f"-d{rates}" for rates in ("1.2", "1.4", "1.8", "1.2.4", "1.2.4.8")]
 PAPER_NETWORKS = (  # the 18 networks of Tables 1 and 3
     *("2d-unpadded-f64-l3", "2d-unpadded-f64-l4", "2d-f64-l3", "2d-f64-l4", "2d-f64-l4-d1.2.4.8"),
@@ -41,8 +40,8 @@ class Architecture:
         dilation_rates: rates of the parallel convolutions at the centre; ``(1,)`` is the plain network.
         in_plane_levels: ours, not the paper's: the upper levels whose convolutions and pooling stay within a slice,
             for scans whose slices are much thicker than their pixels.
-        normalisation: ours, not the paper's: "batch", "group" (each map by itself) or None, between each convolution
-            and its ReLU.
+        normalisation: ours, not the paper's: "group" (each map by itself) or None, between each convolution and its
+            ReLU.
     """
 
     dimensions: int
@@ -67,8 +66,8 @@ class Architecture:
             raise ValueError(f"dilation rates must be different whole numbers of at least 1, got {rates}")
         if not 0 <= self.in_plane_levels <= (self.levels if self.dimensions == 3 else 0):
             raise ValueError(f"in_plane_levels must be 0 to the number of levels, 3D only, got {self.in_plane_levels}")
-        if self.normalisation not in NORMALISATIONS.values():
-            raise ValueError(f'normalisation must be "batch", "group" or None, got {self.normalisation!r}')
+        if self.normalisation not in ("group", None):
+            raise ValueError(f'normalisation must be "group" or None, got {self.normalisation!r}')
 
     @property
     def channels(self) -> int:
@@ -112,7 +111,7 @@ def parse_network(name: str, features_divisor: int = 1, centre_counts_as_level: 
             padded=not found["unpadded"],
             dilation_rates=tuple(int(r) for r in (found["rates"] or "1").split(".")),
             in_plane_levels=int(found["in_plane"] or 0),
-            normalisation=NORMALISATIONS[found["norm"]],
+            normalisation="group" if found["norm"] else None,
         )
     except ValueError as error:
         raise DataError(f"{name} cannot be built: {error}.", "Choose another network.") from None
@@ -278,9 +277,9 @@ class Cost:
         """What a training goes on with: weights, Adam's two moments, and averages of the weights if it takes them."""
         return 4 * (ADAM if averaged else ADAM - 1) * self.weights
 
-    def inference_bytes(self, batch: int = 1, bytes_per_number: int = 4) -> int:
+    def inference_bytes(self) -> int:
         """The least memory of a prediction: it holds only the copied maps and the layer at work."""
-        return 4 * self.weights + bytes_per_number * batch * self.widest
+        return 4 * (self.weights + self.widest)
 
 
 def cost(architecture: Architecture, size: tuple[int, ...]) -> Cost:

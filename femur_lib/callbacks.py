@@ -1,6 +1,5 @@
 """What happens between epochs: the paper's stopping rule, what is kept, a line on the screen, an eye on failures."""
 
-import importlib.util
 import re
 import time
 from pathlib import Path
@@ -167,10 +166,3 @@ class FailureWatch(keras.callbacks.Callback):
                 "mostly right. Raise or lower the learning rate, take a loss that weights the femur (profile: recipe), "
                 "and check whether the masks fit their images (femur check)."
             )
-
-
-def tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
-    """Keras's TensorBoard callback, where that is installed, and TensorFlow, with which the callback writes."""
-    if not all(map(importlib.util.find_spec, ("tensorboard", "tensorflow"))):
-        return []
-    return [keras.callbacks.TensorBoard(folder, write_graph=False)]

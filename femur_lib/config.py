@@ -56,7 +56,7 @@ from femur_lib.preprocessing import Grid, padded_size
 
 Loss = Literal["weighted-cross-entropy", "border-weighted", "cross-entropy", "dice-cross-entropy"]
 Augmentation = Literal["flip", "rotate", "scale", "elastic", "intensity", "noise"]
-Drawing = Literal["position", "slices", "contrast", "coils", "noise", "artefacts"]  # phantom.randomised.RANDOM
+Drawing = Literal["position", "slices", "contrast", "coils", "noise", "artefacts"]
 RETIRED = {"gpus": 1, "intensities": "z-score"}  # settings of older runs, and the only value that still means anything
 
 
@@ -249,7 +249,7 @@ class Settings:
     Attributes:
         network: its name.
         profile: what it was resolved from, for the record.
-        architecture, grid, batch_size, passes, precision: what the profile means for this network on this machine.
+        architecture, grid, batch_size, precision: what the profile means for this network on this machine.
         recipe: how to train.
         seed: of weights, order and augmentation.
     """
@@ -259,7 +259,6 @@ class Settings:
     architecture: Architecture
     grid: Grid
     batch_size: int
-    passes: int
     precision: str
     recipe: Recipe
     seed: int
@@ -267,6 +266,11 @@ class Settings:
     def input_size(self, patches: str = "nine") -> tuple[int, int] | None:
         """Rows and columns that an unpadded network is built for (it trains as for "nine"); None for a padded one."""
         return input_size(self.architecture, self.grid.rows, self.grid.columns, patches)
+
+    def passes(self, scans: int) -> int:
+        """How often an epoch of the training sees each of so many scans."""
+        least = 1 if self.architecture.dimensions == 2 else self.profile.passes_3d
+        return max(least, -(-self.profile.epoch_scans // scans))
 
 
 def resolve(profile: Profile, network: str, precision: str = "") -> Settings:
@@ -288,7 +292,6 @@ def resolve(profile: Profile, network: str, precision: str = "") -> Settings:
             f"The profile {profile.profile} cannot train {network}: {error}.", "Take fewer levels, or a larger grid."
         ) from None
     refuse_hopeless(network, least, machine_bytes())
-    flat = architecture.dimensions == 2
     seeds = (seed_of(network), profile.training_seed, profile.seed)
     return Settings(
         network=network,
@@ -296,7 +299,6 @@ def resolve(profile: Profile, network: str, precision: str = "") -> Settings:
         architecture=architecture,
         grid=profile.grid(architecture.dimensions),
         batch_size=profile.batch_size(architecture.dimensions),
-        passes=1 if flat else profile.passes_3d,
         precision=choose_precision(precision or profile.precision, architecture.features, architecture.dimensions),
         recipe=profile.recipe,
         seed=next(seed for seed in seeds if seed is not None),

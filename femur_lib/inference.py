@@ -46,7 +46,7 @@ from femur_lib.volumes import Volume, from_stack, to_stack, write_dicom_seg, wri
 
 BATCH_PIXELS, BATCH_BYTES = 2**20, 2**30  # slices share a batch up to so many pixels, and bytes of their widest layer
 LONGEST_NAME = 240  # bytes; file systems take 255, some of which a half-written file needs
-CONNECTIVITIES = {6: 1, 18: 2, 26: 3}  # how many neighbours of a voxel touch it, and the rank by which scipy knows that
+NEIGHBOURS = np.ones((3, 3, 3))  # voxels that share a face, an edge or a corner touch one another
 SUFFIXES = {"probability": "_probability.nii.gz", "mask": "_mask.nii.gz", "dicom": "_mask.dcm"}
 SEGMENT = {1: ("Femur", "")}  # of a DICOM SEG: what the label is called, and its side where we know it
 PLANES = ("axial", "sagittal", "coronal")  # a stack's axis along which a scan's slices follow one another
@@ -306,12 +306,10 @@ def one_mirrored_pass(larger: Model, images: np.ndarray, levels: int) -> np.ndar
     Returns:
         (N, H, W) float32.
     """
-    widths = [(0, 0)]
-    for n in images.shape[1:3]:
-        geometry = unpadded_geometry(size_for_output(n, levels), levels)
-        widths.append((geometry.before, geometry.size - n - geometry.before))
-    mirrored = np.pad(images, [*widths, (0, 0)], mode="reflect")
-    return larger.predict_on_batch(mirrored)[:, : images.shape[1], : images.shape[2], 1]
+    height, width = images.shape[1:3]
+    rows, columns = (unpadded_geometry(size_for_output(n, levels), levels) for n in (height, width))
+    mirrored = mirror(images, rows, columns, (rows.output - height, columns.output - width))
+    return larger.predict_on_batch(mirrored)[:, :height, :width, 1]
 
 
 def threshold_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
@@ -319,8 +317,8 @@ def threshold_mask(probability: np.ndarray, threshold: float) -> np.ndarray:
     return probability > threshold
 
 
-def largest_component(mask: np.ndarray, connectivity: int = 26) -> np.ndarray:
-    """Keep the connected component with the most voxels (paper, Inference and Post-processing).
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """Keep the connected component (26 neighbours) with the most voxels (paper, Inference and Post-processing).
 
     The femur is one piece; whatever else a network marked is not femur. The paper does this for 2D networks only.
 
@@ -329,15 +327,11 @@ def largest_component(mask: np.ndarray, connectivity: int = 26) -> np.ndarray:
 
     Args:
         mask: boolean, three axes.
-        connectivity: 6 (faces), 18 (and edges) or 26 (and corners).
 
     Returns:
         A boolean mask, empty if ``mask`` is. Of components of equal size the first in array order is kept.
     """
-    if connectivity not in CONNECTIVITIES:
-        raise ValueError(f"connectivity must be 6, 18 or 26, got {connectivity}")
-    neighbours = ndimage.generate_binary_structure(3, CONNECTIVITIES[connectivity])
-    labels, count = ndimage.label(mask, neighbours)
+    labels, count = ndimage.label(mask, NEIGHBOURS)
     if count == 0:
         return np.zeros(mask.shape, bool)
     sizes = np.bincount(labels.ravel())

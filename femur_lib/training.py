@@ -32,7 +32,6 @@ from femur_lib.callbacks import (
     files_of_epochs,
     load_state,
     save_state,
-    tensorboard,
 )
 from femur_lib.cohort import Cohort, folds, read_subject
 from femur_lib.config import Profile, Settings, prepare_backend, resolve
@@ -231,7 +230,7 @@ def split(cohort: Cohort, profile: Profile, fold: int | None) -> tuple[tuple[str
 def of_cohort(cohort: Cohort, settings: Settings, training: list[Sample], validation: list[Sample]) -> Material:
     """What a training learns from scans that lie on disk."""
     s, recipe, border = settings, settings.recipe, settings.recipe.loss == "border-weighted"
-    passes = max(s.passes, -(-s.profile.epoch_scans // len(training)))
+    passes = s.passes(len(training))
     batches = HipDataset(training, s.architecture, s.batch_size, recipe.augmentation, s.seed, border, passes)
     held_out = HipDataset(validation, s.architecture, s.batch_size, border_weights=border) if validation else None
     # The paper lets the validation scans choose; other recipes leave them alone and take the last epoch.
@@ -276,7 +275,6 @@ def fit(work: Path, settings: Settings, material: Material, progress: Progress) 
         FailureWatch(past),
         keras.callbacks.CSVLogger(history, append=True),
         EpochLine(progress, profile.epochs),
-        *tensorboard(work / "tensorboard"),
     ]
     early, kept = None, KeptEpochs(epochs, past)
     if recipe.keep == "best" and material.held_out is not None:
@@ -395,13 +393,10 @@ def _finish(work: Path, run: Path) -> None:
 
 def _leave_nothing(work: Path) -> None:
     """Remove all that a training has written, but no file of anybody else's."""
-    logs = work / "tensorboard"
-    for path in (work / "history.csv", *logs.rglob("events.*")):
-        path.unlink(missing_ok=True)
+    (work / "history.csv").unlink(missing_ok=True)
     _clear(work)
-    for folder in (*logs.glob("*"), logs, work):
-        with suppress(OSError):
-            folder.rmdir()
+    with suppress(OSError):
+        work.rmdir()
 
 
 def _clear(work: Path) -> None:

@@ -91,9 +91,7 @@ def _centre(x, a: Architecture):
 def _block(x, a: Architecture, maps: int, kernel, name: str, dilation=1):
     """Convolution, normalisation if there is one, ReLU."""
     x = _convolution(x, a, maps, kernel, name, dilation)
-    if a.normalisation == "batch":
-        x = layers.BatchNormalization(name=f"{name}_norm")(x)
-    elif a.normalisation == "group":
+    if a.normalisation == "group":
         layer = layers.GroupNormalization(groups=-1, name=f"{name}_norm")
         if keras.backend.backend() == "tensorflow":
             layer.call = partial(_normalised_in_one, layer)  # what is saved is Keras's own layer all the same

@@ -58,10 +58,7 @@ class UNet(nn.Module):
         dilation = dilation or [1] * len(kernel)
         margin = [d * (k // 2) if self.a.padded else 0 for k, d in zip(kernel, dilation, strict=True)]
         layers = {name: self.conv(maps_in, maps_out, kernel, padding=margin, dilation=dilation)}
-        if self.a.normalisation == "batch":
-            kind = nn.BatchNorm2d if self.a.dimensions == 2 else nn.BatchNorm3d
-            layers[f"{name}_norm"] = kind(maps_out, eps=KERAS_EPSILON)
-        elif self.a.normalisation == "group":
+        if self.a.normalisation:
             layers[f"{name}_norm"] = nn.GroupNorm(maps_out, maps_out, eps=KERAS_EPSILON)
         return layers
 
@@ -117,9 +114,6 @@ class UNet(nn.Module):
                 if name.endswith("_norm"):
                     layer.weight.copy_(values[0])
                     layer.bias.copy_(values[1])
-                    if self.a.normalisation == "batch":
-                        layer.running_mean.copy_(values[2])
-                        layer.running_var.copy_(values[3])
                     continue
                 kernel, bias = values  # Keras: (k, k, in, out), and (k, k, out, in) of a transposed convolution
                 layer.weight.copy_(kernel.permute(-1, -2, *range(kernel.ndim - 2)))

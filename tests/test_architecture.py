@@ -36,7 +36,6 @@ from femur_lib.unet import unet
         ("3d-f32-l4-d1.2.4.8", Architecture(3, 32, 4, dilation_rates=(1, 2, 4, 8))),
         ("2d-f64-l4-d1.8", Architecture(2, 64, 4, dilation_rates=(1, 8))),
         ("3d-f16-l4-a2", Architecture(3, 16, 4, in_plane_levels=2)),
-        ("3d-f16-l3-bn", Architecture(3, 16, 3, normalisation="batch")),
         ("3d-f16-l4-a2-gn-s3", Architecture(3, 16, 4, in_plane_levels=2, normalisation="group")),
     ],
 )
@@ -212,7 +211,7 @@ def test_the_receptive_field_of_an_unpadded_network_is_refused():
 @pytest.mark.parametrize(
     ("name", "size"),
     [("2d-f4-l2", (16, 24)), ("2d-f4-l2-d1.2.4", (16, 16)), ("2d-unpadded-f4-l2", (60, 53)), ("3d-f4-l2", (16, 8, 12)),
-     ("3d-f2-l3-d1.4-bn", (16, 16, 8)), ("3d-f4-l2-a1-gn", (16, 8, 6))],
+     ("3d-f2-l3-d1.4", (16, 16, 8)), ("3d-f4-l2-a1-gn", (16, 8, 6))],
 )  # fmt: skip
 def test_weights_activations_and_multiplications_are_those_of_the_layers_that_keras_builds(name, size):
     architecture = parse_network(name)

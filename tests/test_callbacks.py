@@ -16,7 +16,6 @@ from femur_lib.callbacks import (
     PaperEarlyStopping,
     epochs_kept,
     load_state,
-    tensorboard,
 )
 
 
@@ -143,12 +142,3 @@ def test_the_line_of_an_epoch_tells_the_time_left():
     line.started -= 120
     line.on_epoch_end(1, {"loss": 0.25, "val_dice": 0.5})
     assert said == ["epoch 2/5  loss 0.2500  val_dice 0.5000  120 s, at most 6 min left"]
-
-
-def test_tensorboard_is_used_only_where_it_is_installed(tmp_path, monkeypatch):
-    for missing in ("tensorboard", "tensorflow"):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name, missing=missing: name != missing or None)
-        assert tensorboard(tmp_path) == []
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    (callback,) = tensorboard(tmp_path)
-    assert callback.log_dir == str(tmp_path)

@@ -173,9 +173,11 @@ def test_settings_are_what_the_profile_means_for_that_network():
     )  # fmt: skip
     flat, solid = resolve(profile, "2d-f16-l3"), resolve(profile, "3d-f16-l3-gn-s5")
     assert (flat.network, flat.architecture) == ("2d-f16-l3", Architecture(2, 4, 2))
-    assert (flat.grid, flat.batch_size, flat.passes) == (Grid(64, 48, 8), 8, 1)  # 2D networks have slices enough
+    assert (flat.grid, flat.batch_size, flat.passes(5)) == (Grid(64, 48, 8), 8, 1)  # 2D networks have slices enough
     assert solid.architecture == Architecture(3, 4, 2, normalisation="group")
-    assert (solid.grid, solid.batch_size, solid.passes) == (Grid(32, 24, 8), 2, 4)
+    assert (solid.grid, solid.batch_size, solid.passes(5)) == (Grid(32, 24, 8), 2, 4)
+    few = profile.model_copy(update={"epoch_scans": 24})
+    assert [resolve(few, solid.network).passes(scans) for scans in (5, 6, 7)] == [5, 4, 4]  # whichever asks for more
     assert (solid.profile, solid.recipe, solid.precision) == (profile, RECIPES["ours"], "float32")
     assert (flat.input_size(), resolve(profile, "2d-unpadded-f16-l2").input_size()) == (None, (64, 48))
     assert resolve(profile, "2d-unpadded-f16-l2").input_size("one") == (

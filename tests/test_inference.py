@@ -357,8 +357,7 @@ def test_only_what_is_higher_than_the_threshold_is_femur():
     np.testing.assert_array_equal(threshold_mask(p, 0.5), [False, False, True, True])
 
 
-@pytest.mark.parametrize(("connectivity", "kept"), [({"connectivity": 6}, 3), ({"connectivity": 18}, 5), ({}, 6)])
-def test_connectivity_says_whether_edges_and_corners_touch(connectivity, kept):
+def test_voxels_that_share_an_edge_or_a_corner_are_one_piece():
     mask = draw("""
         ###...
         ...##.
@@ -368,7 +367,7 @@ def test_connectivity_says_whether_edges_and_corners_touch(connectivity, kept):
         ......
         .....#
     """)
-    assert largest_component(mask, **connectivity).sum() == kept
+    assert largest_component(mask).sum() == 6
 
 
 @given(
@@ -383,8 +382,3 @@ def test_the_largest_piece_is_kept_whole_and_of_equal_ones_the_first(shape, shar
     pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = [(pieces == n).sum() for n in range(1, count + 1)]
     np.testing.assert_array_equal(kept, pieces == 1 + int(np.argmax(sizes)) if sizes else np.zeros(shape, bool))
-
-
-def test_other_connectivities_are_refused():
-    with pytest.raises(ValueError, match="6, 18 or 26, got 8"):
-        largest_component(np.ones((2, 2, 2), bool), 8)

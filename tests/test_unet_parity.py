@@ -18,7 +18,6 @@ SMALL = [
     ("3d-f3-l2", (16, 8, 12)),
     ("3d-f3-l2-d1.2.4.8", (16, 24, 8)),
     ("3d-f3-l2-a1-gn", (16, 8, 6)),
-    ("3d-f3-l2-bn", (16, 8, 12)),
 ]
 
 
@@ -30,7 +29,7 @@ def sharpened(architecture: Architecture, size: tuple[int, ...]):
         for w in layer.weights:
             wide = max(1, int(np.prod(w.shape[:-1])))
             value = rng.normal(0, (2 / wide) ** 0.5, w.shape) if len(w.shape) > 1 else rng.normal(0.1, 0.2, w.shape)
-            w.assign(np.abs(value) + 0.5 if w.name in ("gamma", "moving_variance") else value)
+            w.assign(np.abs(value) + 0.5 if w.name == "gamma" else value)
     logits = model.get_layer("logits")
     kernel, bias = logits.get_weights()
     logits.set_weights([3 * kernel, bias])

@@ -271,14 +271,12 @@ def refuse_hopeless(name: str, needed: int, available: int) -> None:
         )
 
 
-def warn_if_too_large(name: str, needed: int, available: int) -> bool:
-    """Warn if a network needs more memory than the machine has; returns whether it does."""
-    if needed <= available:
-        return False
-    warnings.warn(
-        f"{name} needs at least {needed / 1e9:.1f} GB, and this machine has {available / 1e9:.1f}: expect it to be "
-        "killed. Choose fewer features or levels, a smaller grid, or a smaller batch.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return True
+def warn_if_too_large(name: str, needed: int, available: int) -> None:
+    """Warn if a network needs more memory than the machine has."""
+    if needed > available:
+        warnings.warn(
+            f"{name} needs at least {needed / 1e9:.1f} GB, and this machine has {available / 1e9:.1f}: expect it to be "
+            "killed. Choose fewer features or levels, a smaller grid, or a smaller batch.",
+            RuntimeWarning,
+            stacklevel=2,
+        )

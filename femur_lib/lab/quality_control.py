@@ -17,7 +17,7 @@ from scipy import ndimage
 from femur_lib._runtime.errors import DataError
 from femur_lib.cohort import Cohort, read_cohort
 from femur_lib.evaluation import read_prediction
-from femur_lib.inference import CONNECTIVITIES, SUFFIXES, largest_component
+from femur_lib.inference import NEIGHBOURS, SUFFIXES, largest_component
 from femur_lib.metrics.overlap import overlap
 from femur_lib.volumes import (
     Volume,
@@ -134,7 +134,7 @@ def measures(mask: Volume) -> dict:
     """What can be measured on one mask (:func:`quality`); of an empty one, lengths are zero and fill is NaN."""
     stack = to_stack(mask)
     array = stack.array.astype(bool)
-    _, components = ndimage.label(array, ndimage.generate_binary_structure(3, CONNECTIVITIES[26]))
+    _, components = ndimage.label(array, NEIGHBOURS)
     largest = largest_component(array)
     voxels, most = int(array.sum()), int(largest.sum())
     box = ndimage.find_objects(largest.view(np.uint8))[0] if most else (slice(0, 0),) * 3

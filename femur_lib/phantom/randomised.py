@@ -13,7 +13,6 @@ from femur_lib.phantom.scanner import fold, k_space, magnitude
 from femur_lib.phantom.shares import KINDS, VIEW_MM, Shares
 from femur_lib.phantom.tissue import TISSUES, signals
 
-RANDOM = ("position", "slices", "contrast", "coils", "noise", "artefacts")
 T2_MS = dict(zip((kind[0] for kind in KINDS), (110, 60, 130, 32, 40, 800, 40, 6), strict=True))  # at 3 T, recalled
 SKIN = 0.25  # of the brightness of muscle, for what is painted but is none of KINDS
 
@@ -23,7 +22,7 @@ def random_scan(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     spacing_mm: tuple[float, float, float],
-    random: Collection[str] = RANDOM,
+    random: Collection[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """One scan of a painted woman, by chance in every respect that ``random`` names and as usual in the others.
 
@@ -33,8 +32,8 @@ def random_scan(
         shape: rows, columns and slices of the scan.
         spacing_mm: of its voxels; "slices" changes it by up to 15 % in-plane and 25 % from slice to slice, and makes
             slices thinner than their distance (gaps).
-        random: some of ``RANDOM``: where the hip lies, how it is sliced, how bright tissues are, how unevenly coils
-            receive, noise and blur, ghosts and fold-over.
+        random: some of a recipe's ``drawing`` (:mod:`femur_lib.config`): where the hip lies, how it is sliced, how
+            bright tissues are, how unevenly coils receive, noise and blur, ghosts and fold-over.
 
     Returns:
         Image, float32, 1 for its brightest voxels; and mask, uint8: the femur within its cortex, as the paper's, but

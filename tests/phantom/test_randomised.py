@@ -1,15 +1,17 @@
 """Scans at random of a painted woman: shares of tissues, partial volume, and what chance may change."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from femur_lib.config import Drawing
 from femur_lib.phantom.body import Body
 from femur_lib.phantom.field import Field
 from femur_lib.phantom.painting import paint
 from femur_lib.phantom.parameters import Person
-from femur_lib.phantom.randomised import RANDOM, SKIN, averaging, random_scan
+from femur_lib.phantom.randomised import SKIN, averaging, random_scan
 from femur_lib.phantom.shares import KINDS, VIEW_MM, Shares, draw_varied_person, paint_shares
 
 SHAPE, SPACING_MM = (32, 24, 8), (5.0, 5.0, 14.0)
@@ -65,7 +67,7 @@ def test_without_chance_every_scan_of_a_woman_is_the_same(woman):
     assert 0 < one[1].mean() < 0.2
 
 
-@pytest.mark.parametrize("kind", RANDOM)
+@pytest.mark.parametrize("kind", get_args(Drawing))
 def test_what_is_left_to_chance_differs_and_the_mask_moves_with_place_and_slices_alone(woman, kind):
     usual = random_scan(woman, np.random.default_rng(0), SHAPE, SPACING_MM, ())
     scans = [random_scan(woman, np.random.default_rng(k), SHAPE, SPACING_MM, (kind,)) for k in range(12)]
@@ -75,7 +77,7 @@ def test_what_is_left_to_chance_differs_and_the_mask_moves_with_place_and_slices
 
 
 def test_a_seed_makes_a_scan_again(woman):
-    one, two = (random_scan(woman, np.random.default_rng(7), SHAPE, SPACING_MM) for _ in range(2))
+    one, two = (random_scan(woman, np.random.default_rng(7), SHAPE, SPACING_MM, get_args(Drawing)) for _ in range(2))
     np.testing.assert_array_equal(one[0], two[0])
 
 
