@@ -105,18 +105,14 @@ def resample_in_plane(stack: np.ndarray, rows: int, columns: int, order: int = 3
     return out
 
 
-def slices_of(stack: Volume, mm: float) -> int:
-    """How many slices of about ``mm`` the depth of a stack makes, at least one."""
-    return max(1, round(stack.array.shape[2] * stack.spacing_mm[2] / mm))
-
-
 def with_slices_of(volume: Volume, mm: float) -> Volume:
     """The stack of a scan, resampled to slices of about ``mm``; its depth is kept, as its extent in-plane is.
 
     Thinner slices are blurred before, so that a new one shows what a slice of its thickness would have shown.
     """
     stack = to_stack(volume)
-    array, slices = np.asarray(stack.array, np.float32), slices_of(stack, mm)
+    array = np.asarray(stack.array, np.float32)
+    slices = max(1, round(array.shape[2] * stack.spacing_mm[2] / mm))
     thicker = array.shape[2] / slices
     if thicker > 1:
         array = ndimage.gaussian_filter1d(array, fwhm2sigma(np.sqrt(thicker**2 - 1)), axis=2, mode="nearest")

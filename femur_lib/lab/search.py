@@ -103,7 +103,7 @@ def search(
             progress(f"failed: {failure}")
             return 0.0
         trial.set_user_attr("run", run.name)
-        return kept_dice(run)
+        return float(read_history(run, "val_dice").val_dice[kept_epoch(run)])
 
     done = (optuna.trial.TrialState.COMPLETE,)
     while len(study.get_trials(states=done)) < trials:
@@ -113,8 +113,3 @@ def search(
         for t in study.get_trials(states=done)
     ]
     return pd.DataFrame(rows).sort_values("dice", ascending=False, ignore_index=True)
-
-
-def kept_dice(run: Path) -> float:
-    """The validation Dice, on the network's grid, of the epoch whose weights a run keeps."""
-    return float(read_history(run, "val_dice").val_dice[kept_epoch(run)])

@@ -148,15 +148,10 @@ def mean_rates(histograms: Sequence[ProbabilityHistogram]) -> tuple[np.ndarray, 
     return precision, recall, false_positive
 
 
-def mean_precision_recall(histograms: Sequence[ProbabilityHistogram]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean curve of the paper (Results): precision, recall and thresholds, from the lowest threshold up."""
-    precision, recall, _ = mean_rates(histograms)
-    return precision, recall, THRESHOLDS
-
-
 def mean_curve_threshold(histograms: Sequence[ProbabilityHistogram]) -> float:
-    """The threshold of the mean curve's point nearest to (1, 1), as the paper chooses it."""
-    return _nearest_to_perfect(*mean_precision_recall(histograms))
+    """The threshold of the mean precision-recall curve's point nearest to (1, 1), as the paper chooses it (Results)."""
+    precision, recall, _ = mean_rates(histograms)
+    return _nearest_to_perfect(precision, recall, THRESHOLDS)
 
 
 def _nearest_to_perfect(precision: np.ndarray, recall: np.ndarray, thresholds: np.ndarray) -> float:

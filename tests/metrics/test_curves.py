@@ -11,7 +11,7 @@ from femur_lib.metrics.curves import (
     ProbabilityHistogram,
     bins_of,
     mean_curve_threshold,
-    mean_precision_recall,
+    mean_rates,
     read_histograms,
     thresholds_without,
     write_histograms,
@@ -133,9 +133,9 @@ def test_each_point_has_the_precision_and_recall_of_its_threshold():
 
 def test_the_mean_curve_is_the_mean_of_each_subjects_scores():
     scans = [scan(seed, on_bins=True) for seed in range(3)]
-    precision, recall, thresholds = mean_precision_recall([histogram_of(s) for s in scans])
-    for i in range(0, len(thresholds), 4999):
-        scores = [overlap(truth, threshold_mask(p, thresholds[i])) for truth, p in scans]
+    precision, recall, _ = mean_rates([histogram_of(s) for s in scans])
+    for i in range(0, len(THRESHOLDS), 4999):
+        scores = [overlap(truth, threshold_mask(p, THRESHOLDS[i])) for truth, p in scans]
         assert recall[i] == pytest.approx(np.mean([s["recall"] for s in scores]))
         nothing_marked_is_precise = [1 if np.isnan(s["precision"]) else s["precision"] for s in scores]
         assert precision[i] == pytest.approx(np.mean(nothing_marked_is_precise))

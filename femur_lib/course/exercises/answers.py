@@ -114,11 +114,6 @@ def _half_of(letter: str, i: int, n: int) -> str:
     return "L" if left == (letter == "L") else "R"
 
 
-def _mirrored_to_a_multiple(slices, levels: int) -> np.ndarray:
-    extra = -len(slices) % 2**levels
-    return np.pad(np.array(slices), (extra // 2, extra - extra // 2), mode="symmetric")
-
-
 def _patients(names) -> set[str]:
     return {name.rsplit("_", 1)[0] for name in names}
 
@@ -209,7 +204,7 @@ JUDGES: dict[str, Judge] = {
         "b": "the deepest level has the most parameters, but does it need the most memory?",
         "c": "a third of the slices saves a third of the memory; can you save more?",
     }, why="most memory is at the first level, and half as many maps are half of it"),
-    "03.4": tried(_mirrored_to_a_multiple,
+    "03.4": tried(_padded("symmetric"),
         [([1, 2, 3, 4, 5], 2), (list(range(1, 41)), 4), (list(range(8)), 3)], {
         "zeros are no mirror image": _padded("constant"),
         "the border slice is mirrored too: it should appear twice": _padded("reflect"),
