@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import affine_of, tiny_hip, write_dicom, write_nifti
+from conftest import Bright, affine_of, tiny_hip, write_dicom, write_nifti
 
 pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
@@ -272,14 +272,6 @@ def test_no_test_file_of_pydicom_ends_in_a_traceback_or_is_taken_for_an_mr_volum
 
 
 # --- on the command line
-
-
-class Bright:
-    """Stands in for a network: femur is what is bright."""
-
-    def predict_on_batch(self, batch):
-        femur = (batch[..., 0] > 1).astype(np.float32)
-        return np.stack([1 - femur, femur], axis=-1)
 
 
 BRIGHT = Segmenter(Bright(), Architecture(3, 2, 1), Grid(24, 24, 8), grid_spacing_mm=(2, 2, 5))

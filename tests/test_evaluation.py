@@ -29,7 +29,6 @@ from femur_lib.evaluation import (
     score,
     score_files,
     several_as_one,
-    summary,
     truth_paths,
 )
 from femur_lib.inference import Segmenter, segment
@@ -291,18 +290,6 @@ def test_predictions_are_found_by_our_names_and_by_nnu_nets_beside_scans_of_both
     assert (table.dice == 1).all()
 
 
-def test_a_value_that_is_not_the_label_is_named_in_truth_and_in_prediction(drawn, tmp_path):
-    truth, mask = drawn
-    write_nifti(tmp_path / "a_mask.nii.gz", mask // 2)
-    with pytest.raises(DataError, match=r"a\.nii\.gz has the values \[0, 2\]"):
-        score_files(truth_paths(truth), tmp_path)
-    with (
-        pytest.warns(UserWarning, match="b, c: no prediction"),
-        pytest.raises(DataError, match=r"a_mask.* other than 0 and 2: 1;"),
-    ):
-        score_files(truth_paths(truth), tmp_path, label=2)
-
-
 def test_a_mask_that_was_cut_to_its_extent_is_scored_on_the_grid_of_the_other(tmp_path):
     mask = np.zeros((9, 8, 7), np.uint8)
     mask[3:6, 2:5, 2:4] = 1
@@ -316,14 +303,6 @@ def test_a_mask_that_was_cut_to_its_extent_is_scored_on_the_grid_of_the_other(tm
         assert (row.dice, row.specificity, row.asd_mm) == (1, 1, 0)
 
 
-def test_a_prediction_without_a_truth_is_named_and_the_others_are_scored(drawn, tmp_path):
-    truth, mask = drawn
-    for name in "abcd":
-        write_nifti(tmp_path / f"{name}_mask.nii.gz", mask * np.float32(0.9999))
-    with pytest.warns(UserWarning, match=r"d_mask\.nii\.gz has no true mask of the name d"):
-        assert score_files(truth_paths(truth), tmp_path, label=2).dice.tolist() == [1, 1, 1]
-
-
 @pytest.mark.parametrize(
     "names", [("a_mask.nii", "a_mask.nii.gz"), ("a.nii", "a.nii.gz"), ("a_T1w.nii", "a_image.nii")]
 )
@@ -333,13 +312,6 @@ def test_two_predictions_of_one_name_are_refused(drawn, tmp_path, names):
         write_nifti(tmp_path / name, mask)
     with pytest.raises(DataError, match="share a name"):
         score_files(truth_paths(truth), tmp_path, label=2)
-
-
-def test_a_mean_says_of_how_many_scans_it_is():
-    scores = pd.DataFrame({"participant_id": ["a", "b", "c"], "dice": [1, 0.5, 0], "asd_mm": [1, 2, np.nan]})
-    found = summary(scores, of=4).set_index("score")
-    assert found.loc["dice", ["mean", "sd", "scans", "of"]].tolist() == [0.5, 0.5, 3, 4]
-    assert found.loc["asd_mm", ["mean", "scans", "of"]].tolist() == [1.5, 2, 4]
 
 
 def test_distances_on_a_sheared_grid_are_those_of_the_world():
@@ -356,21 +328,6 @@ def test_a_file_may_have_any_name(tmp_path):
     path, _ = scan_at(tmp_path / "hip $\\frac{1$ 患者.nii.gz", "LIP", (2, 2, 4))
     predict_files(BRIGHT, scans_of_files([path]), tmp_path / "out")
     assert len(list((tmp_path / "out").iterdir())) == 3
-
-
-def test_predictions_carry_the_forms_of_their_scan_with_their_codes(tmp_path):
-    path, _ = scan_at(tmp_path / "hip.nii.gz", "LIP", (2, 2, 4))
-    image = nib.load(path)
-    image.set_sform(image.affine, 4)
-    image.set_qform(affine_of("LIP", (2, 2, 4), (0, 0, 20)), 1)
-    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), path)
-    with pytest.warns(UserWarning, match="qform and an sform that differ"):
-        predict_files(BRIGHT, scans_of_files([path]), tmp_path / "out")
-    for kind in ("mask", "probability"):
-        header = nib.load(tmp_path / "out" / f"hip_{kind}.nii.gz").header
-        assert (header["sform_code"], header["qform_code"]) == (4, 1)
-        np.testing.assert_allclose(header.get_sform(), image.get_sform(), atol=1e-5)
-        np.testing.assert_allclose(header.get_qform(), image.get_qform(), atol=1e-5)
 
 
 # --- an evaluated run

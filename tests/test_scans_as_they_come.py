@@ -135,12 +135,6 @@ def test_check_names_a_femur_outside_the_slices_of_a_profile(tmp_path, capsys):
     assert re.search(r"sub-4_desc-femur_mask\S+ has \d+ femur voxels outside the central 4", capsys.readouterr().err)
 
 
-def test_spaces_in_a_table_make_no_second_patient(cohort_copy):
-    table = cohort_copy / "participants.tsv"
-    table.write_text(table.read_text().replace("\tp01\tL", "\tp01 \tL"))
-    assert read_cohort(cohort_copy)["sub-01L"].patient == "p01"
-
-
 def test_what_check_passes_is_read_by_training_and_evaluation_though_the_mask_has_other_axes(cohort_copy):
     path = mask_path(cohort_copy, "sub-03L")
     mask = nib.load(path)

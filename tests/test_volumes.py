@@ -98,24 +98,12 @@ def test_scaled_integers_are_read_as_what_they_mean(tmp_path):
     np.testing.assert_allclose(read_volume(tmp_path / "scaled.nii").array, [[[10.5, 11, 11.5]]])
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.nii\.gz does not exist"):
-        read_volume(tmp_path / "gone.nii.gz")
-
-
 @pytest.mark.parametrize("fraction", [0.0, 0.02, 0.5, 0.99])
 def test_a_truncated_file_is_refused(tmp_path, fraction):
     path = write_nifti(tmp_path / "image.nii.gz", RANDOM)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * fraction)])
     with pytest.raises(DataError, match=r"image\.nii\.gz .* Copy the file again"):
-        read_volume(path)
-
-
-def test_voxels_cut_off_after_a_whole_header_are_refused(tmp_path):
-    path = write_nifti(tmp_path / "big.nii.gz", np.random.default_rng(0).random((40, 40, 40)).astype(np.float32))
-    path.write_bytes(path.read_bytes()[:-20_000])
-    with pytest.raises(DataError, match=r"big\.nii\.gz is incomplete"):
         read_volume(path)
 
 
@@ -135,51 +123,17 @@ def test_a_file_of_another_kind_is_refused(tmp_path, name, says):
         read_volume(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    ("offset", "value"),
-    [(70, np.int16(9999)), (256, np.float32(0.99)), (42, np.int16(-3))],
-    ids=["data type", "quaternion", "dimension"],
-)
-def test_a_damaged_header_is_refused(tmp_path, offset, value):
+def test_a_quaternion_that_is_none_is_refused(tmp_path):
     image = nib.Nifti1Image(RANDOM, np.eye(4))
     image.set_sform(None, code=0)  # leaves it to the quaternion (offsets 256, 260, 264) where the voxels lie
     image.set_qform(RAS_2_MM, code=1)
     path = tmp_path / "scan.nii"
     nib.save(image, path)
     damaged = bytearray(path.read_bytes())
-    for start in (256, 260, 264) if offset == 256 else (offset,):
-        damaged[start : start + value.nbytes] = value.tobytes()
+    damaged[256:268] = np.full(3, 0.99, np.float32).tobytes()
     path.write_bytes(damaged)
-    with pytest.raises(DataError, match=r"scan\.nii"):
+    with pytest.raises(DataError, match=r"scan\.nii has a header that cannot be read"):
         read_volume(path)
-
-
-@pytest.mark.parametrize(
-    ("array", "says"),
-    [
-        (np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "is a colour image"),
-        (np.ones((4, 4, 4, 2), np.float32), r"\(4, 4, 4, 2\) \(2 volumes\); one volume with three axes was expected"),
-        (np.ones((4, 4), np.float32), "one volume with three axes was expected"),
-        (np.where(RANDOM[1, 2, 3] == RANDOM, np.nan, RANDOM), "has 1 voxels that are NaN or infinite"),
-        (np.where(RANDOM[1, 2, 3] == RANDOM, -np.inf, RANDOM), "has 1 voxels that are NaN or infinite"),
-        (np.full((4, 4, 4), 7, np.int16), "the same value, 7, in every voxel"),
-    ],
-    ids=["colours", "a series", "a picture", "NaN", "infinity", "constant"],
-)
-def test_an_array_that_is_not_an_image_of_one_volume_is_refused(tmp_path, array, says):
-    with pytest.raises(DataError, match=rf"scan\.nii\.gz .*{says}"):
-        read_volume(write_nifti(tmp_path / "scan.nii.gz", array))
-
-
-@pytest.mark.parametrize("affine", [np.diag([1.0, 1, 0, 1]), np.diag([1.0, np.nan, 1, 1])], ids=["singular", "NaN"])
-def test_an_affine_that_cannot_be_inverted_is_refused(tmp_path, affine):
-    image = nib.Nifti1Image(RANDOM, np.eye(4))
-    image.header["sform_code"] = 1
-    for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
-        image.header[name] = affine[row]
-    nib.save(nib.Nifti1Image(RANDOM, None, image.header), tmp_path / "x.nii")
-    with pytest.raises(DataError, match="cannot be inverted"):
-        read_volume(tmp_path / "x.nii")
 
 
 # --- where the voxels lie
@@ -206,11 +160,6 @@ def test_a_header_in_any_unit_is_read_and_written_in_mm(tmp_path, unit, factor):
     np.testing.assert_allclose(written.affine, LIP, rtol=1e-5)
     np.testing.assert_allclose(written.get_qform(), LIP, rtol=1e-4, atol=1e-3)
     assert written.header.get_xyzt_units()[0] == "mm"
-
-
-def test_voxels_that_no_scanner_makes_name_the_unit(tmp_path):
-    with pytest.raises(DataError, match=r"x\.nii has voxels of 1\.25e\+03 .* header's unit"):
-        read_volume(with_forms(tmp_path / "x.nii", units="meter"))
 
 
 def turned(degrees):
@@ -293,15 +242,6 @@ def test_a_shear_changes_no_volume_and_is_written_in_an_sform_alone(tmp_path):
     np.testing.assert_allclose(header.get_sform(), SHEARED, atol=1e-4)
 
 
-def test_pixdim_that_contradicts_the_affine_is_named(tmp_path):
-    path = with_forms(tmp_path / "x.nii", codes=(1, 0))
-    raw = bytearray(path.read_bytes())
-    raw[88:92] = np.float32(6).tobytes()  # pixdim[3]
-    path.write_bytes(raw)
-    with pytest.warns(UserWarning, match=r"x\.nii has a pixdim of 1\.25 x 1\.25 x 6 mm"):
-        assert read_volume(path).spacing_mm == pytest.approx((1.25, 1.25, 3))
-
-
 # --- what a file truly is
 
 
@@ -330,11 +270,6 @@ def test_a_file_of_another_format_is_called_by_its_name_whatever_its_ending(tmp_
         read_volume(path)
 
 
-def test_a_folder_is_not_taken_for_a_damaged_file(tmp_path):
-    with pytest.raises(DataError, match=r"holds no DICOM file"):
-        read_volume(tmp_path)
-
-
 @pytest.mark.parametrize("packed", [True, False])
 def test_what_follows_the_end_is_named_unless_it_is_padding(tmp_path, packed):
     raw, path = nib.Nifti1Image(RANDOM, LIP).to_bytes(), tmp_path / "x.nii"
@@ -343,19 +278,6 @@ def test_what_follows_the_end_is_named_unless_it_is_padding(tmp_path, packed):
     path.write_bytes((gzip.compress(raw) if packed else raw) + b"more")
     with pytest.raises(DataError, match=r"x\.nii goes on for 4 bytes"):
         read_volume(path)
-
-
-def test_a_wrong_checksum_is_damage(tmp_path):
-    raw = bytearray(gzip.compress(nib.Nifti1Image(RANDOM, LIP).to_bytes()))
-    raw[-6] ^= 0xFF
-    (tmp_path / "x.nii.gz").write_bytes(raw)
-    with pytest.raises(DataError, match=r"x\.nii\.gz is damaged: it fails its gzip checksum"):
-        read_volume(tmp_path / "x.nii.gz")
-
-
-def test_complex_values_are_refused(tmp_path):
-    with pytest.raises(DataError, match="complex"):
-        read_volume(write_nifti(tmp_path / "x.nii", RANDOM.astype(np.complex64)))
 
 
 @pytest.mark.parametrize("value", [-32768, -2000, 30000])
@@ -456,11 +378,6 @@ def test_grids_are_the_same_to_a_twentieth_of_a_voxel_wherever_the_origin_is(ori
         check_same_grid("a", moved, "b", volume)
 
 
-def test_far_from_the_origin_rounding_moves_no_grid():
-    far = affine_of("LIP", (1.25, 1.25, 3), OBLIQUE, (-240.0391, 12.5, -1174.1))
-    check_same_grid("a", Volume(np.zeros((96, 96, 30)), np.round(far, 4)), "b", Volume(np.zeros((96, 96, 30)), far))
-
-
 @pytest.mark.parametrize("axes", AXIS_ORDERS[::5])
 def test_a_mask_of_the_same_world_in_another_axis_order_is_turned(axes):
     image = numbered("LIP", OBLIQUE)
@@ -513,15 +430,3 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
         write_volume(path, np.ones((2, 2, 2), np.float32), np.eye(4))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_no_text_of_the_source_is_carried_along(tmp_path):
-    source = nib.Nifti1Image(RANDOM, RAS_2_MM)
-    source.header["descrip"] = b"DOE^JANE 1950-01-01"
-    source.header["db_name"] = b"DOE^JANE"
-    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"DOE^JANE"))
-    nib.save(source, tmp_path / "DOE^JANE.nii.gz")
-    volume = read_volume(tmp_path / "DOE^JANE.nii.gz")
-    path = write_volume(tmp_path / "x.nii.gz", volume.array, volume.affine)
-    assert b"DOE" in gzip.decompress((tmp_path / "DOE^JANE.nii.gz").read_bytes())
-    assert b"DOE" not in gzip.decompress(path.read_bytes()) + path.read_bytes()

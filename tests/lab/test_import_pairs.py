@@ -59,12 +59,6 @@ def test_one_folder_may_hold_both(tmp_path, names):
     assert match(folder, folder) == [("case01", folder / f"{image}.nii.gz", folder / f"{mask}.nii.gz")]
 
 
-def test_two_images_of_one_name_are_refused(tmp_path):
-    images, masks = folder_of(tmp_path / "images", "a_T1w", "a_image"), folder_of(tmp_path / "masks", "a")
-    with pytest.raises(DataError, match=r"a_image\.nii\.gz and .*a_T1w\.nii\.gz share a name"):
-        match(images, masks)
-
-
 def test_an_image_without_a_mask_is_named(folders):
     (folders / "masks" / "hip2_mask.nii.gz").unlink()
     with pytest.raises(DataError, match=r"hip2_image\.nii\.gz has no mask"):
@@ -80,14 +74,6 @@ def test_other_labels_are_refused_unless_ignored(folders):
         imported(folders)
     assert not (folders / "out").exists()
     imported(folders, ignore_other_labels=True)
-
-
-def test_participants_say_who_is_whose(folders):
-    table = folders / "who.tsv"
-    table.write_text("participant_id\tpatient\tside\tgroup\nhip1\tp1\tL\tx\nhip2\tp1\tR\tx\n")
-    out = imported(folders, participants=table)
-    assert out.patient.tolist() == ["p1", "p1"]
-    assert out.side.tolist() == ["L", "R"]
 
 
 def test_participants_must_name_every_image(folders):
