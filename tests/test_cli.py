@@ -1,7 +1,6 @@
 """The command line, as a user meets it: the whole way on a tiny cohort, and one clear line for each mistake."""
 
 import errno
-import gzip
 import json
 import os
 import re
@@ -15,10 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import RAS_2_MM, write_nifti
 
 from femur_lib.cli import main, parser
-from femur_lib.cohort import image_path, mask_path
+from femur_lib.cohort import image_path
 from femur_lib.inference import predict_volume
 from femur_lib.runs import load_run
 from femur_lib.volumes import read_volume
@@ -149,18 +147,6 @@ def truncate(root):
     path.write_bytes(path.read_bytes()[:2000])
 
 
-def other_affine(root):
-    mask = nib.load(mask_path(root, "sub-01L"))
-    write_nifti(mask_path(root, "sub-01L"), np.asarray(mask.dataobj), mask.affine + np.eye(4))
-
-
-def other_values(root):
-    mask = nib.load(mask_path(root, "sub-01L"))
-    data = np.array(mask.dataobj)
-    data[0, 0, 0] = 5
-    write_nifti(mask_path(root, "sub-01L"), data, mask.affine)
-
-
 def two_groups(root):
     table = pd.read_csv(root / "participants.tsv", sep="\t")
     table.loc[table.participant_id == "sub-01L", "group"] = "control"
@@ -171,10 +157,7 @@ def two_groups(root):
     ("spoil", "says"),
     [
         (truncate, "incomplete: its gzip data end too early"),
-        (other_affine, "affine that differs"),
-        (other_values, r"the values \[5\] besides 0 and 1"),
         (two_groups, "p01 in the groups control, fracture"),
-        (lambda root: image_path(root, "sub-01L").unlink(), "does not exist"),
     ],
 )
 def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profile, tmp_path, capsys, spoil, says):
@@ -194,7 +177,6 @@ def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profi
     ("command", "says"),
     [
         ("check nowhere", "nowhere holds no participants.tsv"),
-        ("train {hips} r --network 4d-f2 --profile quick", "4d-f2 is not the name of a network"),
         ("train {hips} r --network 3d-f2-l1 --profile fast", "There is no profile fast"),
         ("train {hips} r --network 3d-f2-l1 --fold 9", "0 to 3"),
         ("train {hips} r --network 3d-f2-l1 --epochs 0", "--epochs is 0"),
@@ -203,10 +185,8 @@ def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profi
         ("predict nowhere scan.nii.gz --out o --threshold 1", "--threshold is 1.0"),
         ("predict nowhere --cohort {hips} --out o --pelvis", "--pelvis is for scans of both hips"),
         ("evaluate nowhere {hips}", "nowhere holds no run.json"),
-        ("score --truth {hips} --predictions nowhere --out s.csv", "nowhere holds no *_mask.nii.gz"),
         ("report nowhere --out r.html", "nowhere holds no run.json, in it or below"),
         ("import pelvis nowhere o", "nowhere holds neither data/images"),
-        ("import pairs nowhere nowhere o", "nowhere is not a folder"),
         ("export nowhere o", "nowhere holds no run.json"),
         ("phantom o --subjects 0", "--subjects is 0; at least 1"),
     ],
@@ -225,24 +205,6 @@ def test_help_comes_without_anything_heavy():
     code += "heavy = {'tensorflow', 'keras', 'pandas', 'scipy', 'nibabel', 'matplotlib'} & set(sys.modules)\n"
     code += "assert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-def test_no_patient_text_reaches_what_is_written(tmp_path):
-    shape = (8, 8, 8)
-    for kind, data in (
-        ("images", np.random.default_rng(0).normal(size=shape)),
-        ("masks", np.eye(8)[:, :, None].repeat(8, 2)),
-    ):
-        image = nib.Nifti1Image(data.astype(np.float32), RAS_2_MM)
-        image.header["descrip"] = b"DOE^JANE 1950"
-        image.header["db_name"] = b"DOE^JANE"
-        (tmp_path / kind).mkdir()
-        nib.save(image, tmp_path / kind / "a.nii.gz")
-    assert main(["import", "pairs", str(tmp_path / "images"), str(tmp_path / "masks"), str(tmp_path / "out")]) == 0
-    for folder, _, files in os.walk(tmp_path / "out"):
-        for name in files:
-            raw = open(os.path.join(folder, name), "rb").read()  # noqa: PTH118, PTH123, SIM115
-            assert b"DOE" not in (gzip.decompress(raw) if name.endswith(".gz") else raw)
 
 
 def test_a_search_prepares_the_backend_for_its_largest_network_before_it_starts(tiny_cohort, tmp_path):

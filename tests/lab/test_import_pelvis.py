@@ -225,25 +225,25 @@ def spoiled(source: Path, tmp_path: Path, match: str) -> None:
     assert not out.exists() or list(out.iterdir()) == []
 
 
-def test_a_missing_earlier_case_is_an_error(own_public, tmp_path):
-    (own_public / "data/images/images_01").rename(tmp_path / "elsewhere")
-    spoiled(own_public, tmp_path, "images_02 is there without images_01")
+MASKS = "mask/multiclass_mask_final_2d"
 
 
-def test_a_missing_mask_is_an_error(own_public, tmp_path):
-    (own_public / "mask/multiclass_mask_final_2d/2d_scan_0007.npy").unlink()
-    spoiled(own_public, tmp_path, r"2d_scan_0007\.npy cannot be read")
-
-
-def test_a_damaged_mask_is_an_error(own_public, tmp_path):
-    (own_public / "mask/multiclass_mask_final_2d/2d_scan_0003.npy").write_bytes(b"no array")
-    spoiled(own_public, tmp_path, r"2d_scan_0003\.npy cannot be read")
-
-
-def test_masks_that_are_not_transposed_are_an_error(own_public, tmp_path):
-    for file in (own_public / "mask/multiclass_mask_final_2d").iterdir():
-        np.save(file, np.load(file).T)
-    spoiled(own_public, tmp_path, r"2d_scan_0001\.npy has the shape \(52, 48\)")
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda p: (p / "data/images/images_01").rename(p / "elsewhere"), "images_02 is there without images_01"),
+        (lambda p: (p / MASKS / "2d_scan_0007.npy").unlink(), r"2d_scan_0007\.npy cannot be read"),
+        (lambda p: (p / MASKS / "2d_scan_0003.npy").write_bytes(b"no array"), r"2d_scan_0003\.npy cannot be read"),
+        (
+            lambda p: [np.save(file, np.load(file).T) for file in (p / MASKS).iterdir()],
+            r"0001\.npy has the shape \(52, ",
+        ),
+    ],
+    ids=["an earlier case", "a mask that is missing", "a damaged mask", "masks that are not transposed"],
+)
+def test_what_is_missing_or_damaged_in_the_public_layout_is_named(own_public, tmp_path, spoil, says):
+    spoil(own_public)
+    spoiled(own_public, tmp_path, says)
 
 
 def test_a_side_without_a_femur_is_an_error(tmp_path):
@@ -252,17 +252,13 @@ def test_a_side_without_a_femur_is_an_error(tmp_path):
     spoiled(write_nifti_layout(tmp_path / "n", [pelvis]), tmp_path, "case01 has no femur on side L")
 
 
-def test_an_image_without_labels_is_an_error(tmp_path):
-    source = write_nifti_layout(tmp_path / "n", three_pelves()[:1])
+def test_an_image_without_labels_or_with_labels_on_another_grid_is_an_error(tmp_path):
+    pelvis = three_pelves()[0]
+    source = write_nifti_layout(tmp_path / "n", [pelvis])
     (source / "case01_labels.nii.gz").unlink()
     spoiled(source, tmp_path, r"case01_labels\.nii\.gz does not exist")
-
-
-def test_labels_on_another_grid_are_an_error(tmp_path):
-    source = write_nifti_layout(tmp_path / "n", three_pelves()[:1])
-    labels = three_pelves()[0].labels
-    write_nifti(source / "case01_labels.nii.gz", labels, np.eye(4))
-    spoiled(source, tmp_path, "case01_labels")
+    write_nifti(source / "case01_labels.nii.gz", pelvis.labels, pelvis.affine @ np.diag([2, 1, 1, 1]))
+    spoiled(source, tmp_path, r"case01_labels\.nii\.gz has an affine that differs")
 
 
 def test_a_folder_of_neither_layout_is_an_error(tmp_path):

@@ -89,12 +89,6 @@ def test_borders_go_by_their_place_in_the_patient(place, border):
     assert measures(Volume(mask, STACK))["touches"] == (border,)
 
 
-def test_pieces_that_touch_at_a_corner_are_one():
-    mask = np.zeros(SHAPE, bool)
-    mask[2, 2, 2] = mask[3, 3, 3] = True
-    assert measures(Volume(mask, STACK))["components"] == 1
-
-
 def test_an_empty_mask_comes_first(folder):
     write(folder, "empty", np.zeros(SHAPE, bool), np.zeros(SHAPE))
     write(folder, "scraps", with_stray(5))
