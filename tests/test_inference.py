@@ -26,7 +26,7 @@ from femur_lib.inference import (
     threshold_mask,
 )
 from femur_lib.preprocessing import Grid, to_grid
-from femur_lib.volumes import Volume, by_name, central_slices, from_stack, to_stack
+from femur_lib.volumes import Volume, central_slices, from_stack, to_stack
 
 FLAT = Architecture(2, 2, 2)
 UNPADDED = Architecture(2, 2, 1, padded=False)
@@ -67,11 +67,6 @@ def random(*shape: int) -> np.ndarray:
 
 
 # --- a segmenter
-
-
-def test_a_segmenter_cuts_at_one_half_and_keeps_every_component_unless_told_otherwise():
-    plain = Segmenter(Fake(bright), SOLID, GRID)
-    assert (plain.threshold, plain.largest_component, plain.flip, plain.patches) == (0.5, False, False, "nine")
 
 
 def test_a_mask_is_cut_at_the_segmenters_threshold_and_may_keep_the_largest_component_alone():
@@ -340,13 +335,6 @@ def test_a_scan_with_other_slices_is_resampled_and_its_probability_comes_back_to
 def test_a_name_too_long_for_a_file_is_refused_before_any_work(tmp_path, overwrite):
     with pytest.raises(DataError, match="too long a name"):
         check_free(tmp_path, "患" * 80, overwrite=overwrite)
-
-
-def test_scans_are_named_after_their_files_and_no_two_alike(tmp_path):
-    a, b = tmp_path / "a" / "hip.nii.gz", tmp_path / "b.nii"
-    assert by_name([a, b]) == {"hip": a, "b": b}
-    with pytest.raises(DataError, match=r"hip\.nii\.gz share a name"):
-        by_name([a, tmp_path / "b" / "hip.nii"])
 
 
 # --- masks

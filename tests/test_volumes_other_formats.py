@@ -41,9 +41,7 @@ FORMATS = ["x.nrrd", "x.nhdr", "x.mha", "x.mhd", "x.mgz", "x.mgh"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize(
-    "affine", [affine_of(a, (1, 2, 3), origin=(4, 5, 6)) for a in ("RAS", "LIP", "PSR")] + [OBLIQUE]
-)
+@pytest.mark.parametrize("affine", AFFINES)
 def test_a_scan_lies_where_nibabel_puts_it_as_nifti(tmp_path, name, affine):
     volume, expected = read_volume(written(tmp_path / name, affine=affine)), nib.load(tmp_path / "as.nii")
     np.testing.assert_array_equal(volume.array, RANDOM)

@@ -87,11 +87,6 @@ def test_measures_of_an_oblique_scan_are_those_of_the_same_bone_turned():
     assert found["volume_cm3"] == pytest.approx(expected["volume_cm3"])
 
 
-def test_volume_is_voxels_times_their_size():
-    mask = rods()
-    assert morphometry.volume_cm3(mask) == pytest.approx(mask.array.sum() * 2 / 1000)
-
-
 def test_a_stray_piece_is_no_part_of_the_femur():
     mask = rods()
     stray = mask.array.copy()
@@ -137,12 +132,6 @@ def test_a_shaft_cut_at_its_lower_end_is_expected():
     assert found["cut_by"] == ""
     assert found["volume_cm3"] > 0
     assert found["neck_shaft_angle_degrees"] == pytest.approx(ANGLE, abs=2)
-
-
-@pytest.mark.parametrize("axes", AXIS_ORDERS[::5])
-def test_faces_are_named_by_the_affine(axes):
-    mask = turned(trimmed(rods(), rows=slice(30, None)), axes)
-    assert morphometry.cut_by(mask) == ("superior",)
 
 
 def test_a_cut_head_keeps_its_diameter():
