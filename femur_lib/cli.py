@@ -98,13 +98,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--axes", type=_axes, default="", help=AXES)
     p.add_argument("--participants", type=Path, help="a table participant_id, patient, side, group (tab-separated); needed where a patient has two hips")  # fmt: skip
 
-    p = verb(
-        "import folder",
-        _import_folder,
-        "A folder as it is laid out: what it holds is recognised and said first.",
-        LAYOUTS,
-        imports,
-    )
+    p = verb("import folder", _import_folder, "A folder as it is laid out: what it holds is recognised and said first.", LAYOUTS, imports)  # fmt: skip
     p.add_argument("source", type=Path)
     p.add_argument("out", type=Path, help="a new folder")
     p.add_argument("--dry-run", action="store_true", help="only say what is recognised, and what is not used")
