@@ -252,6 +252,12 @@ def test_every_question_is_exported_for_moodle_with_each_option_explained():
     assert quiz.plain("[a](b.md) {x} = 1: ~2 # 3") == r"a \{x\} \= 1\: \~2 \# 3"
 
 
+def test_a_choice_without_an_explanation_is_refused():
+    quiz = script("teaching/build_quiz.py")
+    with pytest.raises(ValueError, match="Two: not every choice is explained"):
+        quiz.parse("### Two\n\nHow?\n\n- A. So\n- B. Or so\n\n<details>\n\n- **B, right.** Yes.\n</details>\n")
+
+
 # The slides
 
 
