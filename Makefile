@@ -1,4 +1,5 @@
-# make run    set up, make the synthetic cohort, execute the notebooks, write runs/quick/report.html and runs/quick/pages
+# make run    set up, make the synthetic cohort, execute the notebooks, write runs/quick/report.html and runs/quick/pages;
+#             JOBS=1 executes one notebook at a time
 # make test   set up, lint, check types, run every test, execute every notebook
 # make oracles  install PyTorch, MONAI, MedPy and surface-distance, and compare networks and scores with theirs
 # make slow   what takes minutes for one question: kills, full disks, damaged scans in mid-work (results/faults)
@@ -23,6 +24,8 @@ PYTHON   ?= python3
 PROFILE  ?= quick
 COHORT   ?=
 RUNS     := # which folder the notebooks work in; `make run` finds it
+# How many notebooks are executed at a time: two, where there is memory for both.
+JOBS     ?= $(shell $(BIN)/python -c 'from femur_lib._runtime.machine import machine_bytes as m; print(1 + (m() > 6e9))')
 BIN      := .venv/bin
 READY    := .venv/.ready
 NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
@@ -40,21 +43,21 @@ quoted = '$(subst ','\'',$(1))'# for the shell: a name may have blanks and apost
 
 .PHONY: setup run executed test unit measure slow oracles backends gpu gpu-rehearsal weights documents exercises lab slides site check-site lock clean
 .DELETE_ON_ERROR:
-.NOTPARALLEL:  # the notebooks share runs and both cores
 .SECONDARY:
 
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true  # as pip does, on all cores
 	touch $@
 
 # A missing cohort or profile stops here. What the notebooks depend on is compared by its contents.
 run: $(READY)
 	@folder="$$($(BIN)/python workflow/runs_folder.py $(call quoted,$(PROFILE)) $(call quoted,$(COHORT)))" \
-	  && $(MAKE) --no-print-directory executed RUNS="$$folder"
+	  && $(MAKE) --no-print-directory -j$(JOBS) executed RUNS="$$folder"
 
 executed: $(RUNS)/report.html $(RUNS)/pages/index.html
 	@echo
@@ -64,12 +67,19 @@ executed: $(RUNS)/report.html $(RUNS)/pages/index.html
 $(RUNS)/report.html: $(EXECUTED)
 	$(BIN)/femur report $(RUNS) --out $@
 
-# Each notebook is executed after the one before it, so that the shared runs are trained in the order of the course.
 $(RUNS)/notebooks/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(READY) $(RUNS)/made-of.json
 	@mkdir -p $(@D)
 	@echo "== $* ($(words $(NOTEBOOKS)) notebooks in all)"
-	$(BIN)/papermill --no-log-output --cwd $(@D) -f $(RUNS)/parameters.yaml $< $(@D)/.$*.running.ipynb
-	mv $(@D)/.$*.running.ipynb $@
+	@$(BIN)/papermill --no-log-output --no-progress-bar --cwd $(@D) -f $(RUNS)/parameters.yaml $< $(@D)/.$*.running.ipynb
+	@mv $(@D)/.$*.running.ipynb $@ && echo "   $*: executed"
+
+# The first one makes the cohort. One that uses what another trains starts after it, because it would only wait.
+executed_as = $(filter $(RUNS)/notebooks/$(1)_%,$(EXECUTED))
+$(filter-out $(call executed_as,00),$(EXECUTED)): | $(call executed_as,00)
+$(call executed_as,05): | $(call executed_as,02) $(call executed_as,04)
+$(call executed_as,06): | $(call executed_as,05)
+$(call executed_as,07) $(call executed_as,08): | $(call executed_as,04)
+$(call executed_as,09): | $(call executed_as,02)
 
 # Executed notebooks are shown, and not executed again.
 $(RUNS)/pages/index.html: $(EXECUTED) $(SHOWN)

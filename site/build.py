@@ -29,6 +29,9 @@ import femur_lib
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+sys.path.insert(0, str(ROOT / "teaching"))
+from build_quiz import parse  # noqa: E402
+
 FOLDERS = ("benchmarks", "data", "femur_lib/weights", "results", "workflow")
 PAGES = ("PAPER.md", "CONTRIBUTING.md", "docs/*.md", "teaching/**/*.md", *(f"{folder}/README.md" for folder in FOLDERS))
 SLIDES = ROOT / "build" / "slides"
@@ -129,16 +132,8 @@ def quiz(text: str) -> str:
     """The quiz with choices to click on; each then says why it is right or wrong (``_static/site.js``)."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((HERE / "question.md.j2").read_text("utf-8"))
-    start, *parts = re.split(r"^(#{2,3} .+)$", re.sub(r"\n {2,}(?=\S)", " ", text), flags=re.M)
-    made = [start]
-    for heading, body in zip(parts[::2], parts[1::2], strict=True):
-        asked, _, answer = body.partition("<details>")
-        choices = dict(re.findall(r"^- ([A-D])\. (.+)$", asked, re.M))
-        told = re.findall(r"^- \*\*([A-D]), (right|wrong)\.\*\* (.+)$", answer, re.M)
-        where = re.sub(r"^- .+$|^.*</?(?:details|summary)>.*$", "", answer, flags=re.M).strip()
-        asked = re.sub(r"^- [A-D]\. .+$", "", asked, flags=re.M).strip()
-        made.append(template.render(heading=heading, asked=asked, choices=choices, told=told, where=where))
-    return "\n\n".join(made)
+    start, parts = parse(text)
+    return "\n\n".join([start, *(template.render(part) for part in parts)])
 
 
 def slides(text: str) -> str:

@@ -16,26 +16,41 @@ def plain(text: str) -> str:
     return re.sub(r"([\\~=#{}:])", r"\\\1", text)
 
 
+def parse(text: str) -> tuple[str, list[dict]]:
+    """What stands above the quiz's first heading, and for each heading what stands below it.
+
+    That is what is ``asked``, the ``choices`` by their letters, what is ``told`` about each (its letter, "right" or
+    "wrong", and why), and ``where`` the answer stands. The heading of a section has no choices.
+
+    Raises:
+        ValueError: choices and explanations are not the same.
+    """
+    start, *parts = re.split(r"^(#{2,3} .+)$", re.sub(r"\n {2,}(?=\S)", " ", text), flags=re.M)
+    found = []
+    for heading, body in zip(parts[::2], parts[1::2], strict=True):
+        asked, _, answer = body.partition("<details>")
+        choices = dict(re.findall(r"^- ([A-D])\. (.+)$", asked, re.M))
+        told = re.findall(r"^- \*\*([A-D]), (right|wrong)\.\*\* (.+)$", answer, re.M)
+        if [letter for letter, *_ in told] != list(choices):
+            raise ValueError(f"{heading}: not every choice is explained, or not in its place")
+        where = re.sub(r"^- .+$|^.*</?(?:details|summary)>.*$", "", answer, flags=re.M).strip()
+        asked = re.sub(r"^- [A-D]\. .+$", "", asked, flags=re.M).strip()
+        found.append({"heading": heading, "asked": asked, "choices": choices, "told": told, "where": where})
+    return start, found
+
+
 def gift(text: str) -> str:
     """All questions of the quiz in GIFT."""
     made, section = [], ""
-    for part in re.split(r"^(?=##)", text, flags=re.M)[1:]:
-        heading, _, body = part.partition("\n")
-        if not heading.startswith("### "):
-            section = heading.lstrip("# ")
+    for part in parse(text)[1]:
+        title = part["heading"].lstrip("# ")
+        if not part["choices"]:
+            section = title
             continue
-        asked, answers = body.split("<details><summary>Answer</summary>")
-        answers = answers.partition("</details>")[0]
-        question = re.split(r"^- A\. ", asked, flags=re.M)[0]
-        options = re.findall(r"^- ([A-D])\. (.+(?:\n  .+)*)", asked, re.M)
-        said = re.findall(r"^- \*\*([A-D]), (right|wrong)\.\*\* (.+(?:\n  .+)*)", answers, re.M)
-        source = answers.rstrip().rpartition("\n\n")[2]
-        lines = [f"// {section}", f"::{plain(heading.lstrip('# '))}::[markdown]{plain(question)} {{"]
-        for (letter, option), (same, verdict, why) in zip(options, said, strict=True):
-            if letter != same:
-                raise ValueError(f"{heading}: {letter} is explained as {same}")
-            lines.append(f"  {'=' if verdict == 'right' else '~'}{plain(option)}#{plain(why)}")
-        made.append("\n".join([*lines, f"  ####{plain(source)}", "}"]))
+        lines = [f"// {section}", f"::{plain(title)}::[markdown]{plain(part['asked'])} {{"]
+        for letter, verdict, why in part["told"]:
+            lines.append(f"  {'=' if verdict == 'right' else '~'}{plain(part['choices'][letter])}#{plain(why)}")
+        made.append("\n".join([*lines, f"  ####{plain(part['where'])}", "}"]))
     return "\n\n".join(made) + "\n"
 
 

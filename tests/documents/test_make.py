@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import script
 
@@ -15,11 +16,13 @@ from femur_lib._runtime.errors import DataError
 ROOT = Path(__file__).parents[2]
 runs_folder = script("workflow/runs_folder.py").runs_folder
 STAND_INS = {
-    # In the place of site/build.py: a page. In that of workflow/runs_folder.py: what it was asked, and a folder.
-    "python": 'test "$1" = site/build.py && { mkdir -p "$3"; touch "$3/index.html"; echo "$2" >> built; exit; };'
+    # For how many notebooks there is memory. In the place of site/build.py: a page. In that of workflow/runs_folder.py:
+    # what it was asked, and a folder.
+    "python": 'test "$1" = -c && { echo 2; exit; };'
+    ' test "$1" = site/build.py && { mkdir -p "$3"; touch "$3/index.html"; echo "$2" >> built; exit; };'
     ' printf "%s|" "$@" > asked; test -n "$3" && test ! -d "$3" && exit 1; mkdir -p runs/x;'
     " test -f runs/x/made-of.json || touch runs/x/made-of.json; echo runs/x",
-    "papermill": 'echo "$6" >> executed; touch "$7"; test "$5" = runs/x/parameters.yaml',
+    "papermill": 'echo "$7" >> executed; touch "$8"; test "$6" = runs/x/parameters.yaml',
     "femur": 'touch "$4"',
 }
 PROFILE = {"profile": "mine", "grid_3d": [16, 16, 8], "epochs": 2, "networks": ["3d-f2-l2"]}
@@ -60,6 +63,21 @@ def test_nothing_is_done_again_while_nothing_has_changed(course):
     assert "The course as pages:        runs/x/pages/index.html" in said
     (course / "notebooks" / "01_two.ipynb").touch()
     assert make_run(course)[0] == 1
+
+
+def test_two_notebooks_run_at_a_time_and_one_that_uses_anothers_training_waits(course):
+    for number in ("02", "04", "05", "06"):
+        (course / "notebooks" / f"{number}_x.ipynb").touch()
+    (course / "bin" / "papermill").write_text(
+        '#!/bin/sh\necho "+ $7" >> order; sleep 0.2; touch "$8"; echo "- $7" >> order\n'
+    )
+    make_run(course)
+    order = [(sign, name[10:12]) for sign, name in map(str.split, (course / "order").read_text().splitlines())]
+    running = np.cumsum([1 if sign == "+" else -1 for sign, _ in order])
+    assert order[:2] == [("+", "00"), ("-", "00")]
+    assert running.max() == 2
+    for waits, needed in (("05", "02"), ("05", "04"), ("06", "05")):
+        assert order.index(("+", waits)) > order.index(("-", needed))
 
 
 def test_a_changed_page_is_built_again_and_executes_nothing(course):

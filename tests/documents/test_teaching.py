@@ -59,7 +59,8 @@ def test_a_container_for_development_is_made_by_a_target_of_make():
     made = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text("utf-8"))
     target = made["postCreateCommand"].removeprefix("make ")
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.M)
-    assert made["image"].rpartition(":")[2] in ("3.11", "3.12", "3.13")
+    (python,) = re.findall(r"^FROM python:(3\.\d+)", (ROOT / "Dockerfile").read_text("utf-8"), re.M)
+    assert made["image"].rpartition(":")[2] == python  # one Python in both containers
 
 
 # Minutes
@@ -250,6 +251,12 @@ def test_every_question_is_exported_for_moodle_with_each_option_explained():
         assert [sign for sign, *_ in choices].count("=") == 1
         assert (lines[-2].startswith("  ####"), lines[-1]) == (True, "}")
     assert quiz.plain("[a](b.md) {x} = 1: ~2 # 3") == r"a \{x\} \= 1\: \~2 \# 3"
+
+
+def test_a_choice_without_an_explanation_is_refused():
+    quiz = script("teaching/build_quiz.py")
+    with pytest.raises(ValueError, match="Two: not every choice is explained"):
+        quiz.parse("### Two\n\nHow?\n\n- A. So\n- B. Or so\n\n<details>\n\n- **B, right.** Yes.\n</details>\n")
 
 
 # The slides
