@@ -112,7 +112,8 @@ def paint_women(seed: int, numbers: Sequence[int], cache: str | os.PathLike, coa
     missing = [one for one in asked if not kept.check_call_in_cache(*one)]
     with room(Path(cache).parent, len(missing) * BYTES_OF_A_WOMAN // coarser**3):
         jobs = (joblib.delayed(kept)(*one) for one in missing)
-        for _ in joblib.Parallel(n_jobs=joblib.cpu_count(), return_as="generator_unordered")(jobs):
+        workers = joblib.cpu_count() if len(missing) > coarser**3 else 1  # starting others takes seconds, too
+        for _ in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
             pass  # they are in the cache now, and are better read from there than sent
     return [Shares(*kept(*one)) for one in asked]
 
