@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--size", default="quick", choices=["quick", "workshop", "paper"], help="96x96x30, 128x128x40 or 512x512x60 voxels")  # fmt: skip
     p.add_argument("--difficulty", default="usual", choices=["easy", "usual", "hard"], help="what makes the task hard, from noise to the expert's errors")  # fmt: skip
     p.add_argument("--seed", type=int, default=0, help="the same seed makes the same hips")
+    p.add_argument("--whole-femur", action="store_true", help="masks of all of the femur with its cortex, as the public pelvis set has them")  # fmt: skip
     p.add_argument(
         "--workers",
         type=int,
@@ -277,7 +278,7 @@ def _phantom(a) -> None:
         raise DataError(f"--seed is {a.seed}; 0 or more was expected.", "Correct it.")
     if a.workers < 0:
         raise DataError(f"--workers is {a.workers}; 0 or more was expected.", "Leave it out to use every core.")
-    make_cohort(a.out, a.subjects, a.size, a.seed, a.difficulty, a.workers, _say)
+    make_cohort(a.out, a.subjects, a.size, a.seed, a.difficulty, a.workers, _say, a.whole_femur)
 
 
 def _import_pelvis(a) -> None:

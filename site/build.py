@@ -174,7 +174,7 @@ def reference(source: Path) -> None:
 def front(notebooks: dict[str, NotebookNode], profile: str) -> str:
     """The first page; it takes from README.md what a learner will be able to do, and what each notebook is about."""
     readme = (ROOT / "README.md").read_text("utf-8")
-    (able,) = re.findall(r"^After the ten notebooks you will be able to\n\n((?:- .+\n(?:  .+\n)*)+)", readme, re.M)
+    (able,) = re.findall(r"^After the eleven notebooks you will be able to\n\n((?:- .+\n(?:  .+\n)*)+)", readme, re.M)
     rows = re.findall(r"^\| \[\w+\]\(notebooks/(\S+)\) \| (.+?) \| .+? \| (\d+) \|", readme, re.M)
     cards = [
         {

@@ -22,7 +22,7 @@ from femur_lib.dataset import HipDataset
 from femur_lib.inference import Segmenter, grid_probability
 from femur_lib.metrics.curves import ProbabilityHistogram
 from femur_lib.phantom.randomised import random_scan
-from femur_lib.phantom.shares import Shares, draw_varied_person, paint_shares
+from femur_lib.phantom.shares import PIXELS, SLICES, VIEW_MM, Shares, draw_varied_person, paint_shares
 from femur_lib.preprocessing import z_score
 from femur_lib.runs import MEND, load_run
 from femur_lib.training import Material, train_on
@@ -72,7 +72,8 @@ def train_drawn(
 
     def load(settings: Settings, work: Path) -> Material:
         progress(f"painting {profile.subjects} women, or finding them in the cache")
-        painted = paint_women(profile.seed, range(profile.subjects), run.parent / ".femur-cache")
+        coarser = coarseness(settings)
+        painted = paint_women(profile.seed, range(profile.subjects), run.parent / ".femur-cache", coarser)
         batches = DrawnHips([painted[k] for k in women], settings, profile.epoch_scans or len(women))
         held_out = DrawnHips([painted[k] for k in chosen], settings, LOOKS * len(chosen), fixed=True)
 
@@ -95,19 +96,30 @@ def usual_spacing_mm(settings: Settings) -> tuple[float, float, float]:
     return rows, columns, slices
 
 
-def paint_women(seed: int, numbers: Sequence[int], cache: str | os.PathLike) -> list[Shares]:
-    """Women of a seed, painted side by side (about five seconds each) or found in the cache; read as needed."""
+def coarseness(settings: Settings) -> int:
+    """How many times as coarse as usual women may be painted: a painted cell is never larger than a scan's voxel."""
+    cells = (VIEW_MM[0] / PIXELS, VIEW_MM[1] / PIXELS, VIEW_MM[2] / SLICES)
+    return max(1, int(min(mm / cell for mm, cell in zip(usual_spacing_mm(settings), cells, strict=True))))
+
+
+def paint_women(seed: int, numbers: Sequence[int], cache: str | os.PathLike, coarser: int = 1) -> list[Shares]:
+    """Women of a seed, painted side by side (about five seconds each) or found in the cache; read as needed.
+
+    ``coarser`` divides how finely they are painted, along each axis.
+    """
     kept = joblib.Memory(cache, mmap_mode="r", verbose=0).cache(_painted)
-    missing = [k for k in numbers if not kept.check_call_in_cache(seed, k, __version__)]
-    with room(Path(cache).parent, len(missing) * BYTES_OF_A_WOMAN):
-        jobs = (joblib.delayed(kept)(seed, k, __version__) for k in missing)
-        for _ in joblib.Parallel(n_jobs=joblib.cpu_count(), return_as="generator_unordered")(jobs):
+    asked = [(seed, k, coarser, __version__) for k in numbers]
+    missing = [one for one in asked if not kept.check_call_in_cache(*one)]
+    with room(Path(cache).parent, len(missing) * BYTES_OF_A_WOMAN // coarser**3):
+        jobs = (joblib.delayed(kept)(*one) for one in missing)
+        workers = joblib.cpu_count() if len(missing) > coarser**3 else 1  # starting others takes seconds, too
+        for _ in joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(jobs):
             pass  # they are in the cache now, and are better read from there than sent
-    return [Shares(*kept(seed, k, __version__)) for k in numbers]
+    return [Shares(*kept(*one)) for one in asked]
 
 
-def _painted(seed: int, k: int, version: str) -> tuple[np.ndarray, np.ndarray]:
-    woman = paint_shares(draw_varied_person(seed, k))
+def _painted(seed: int, k: int, coarser: int, version: str) -> tuple[np.ndarray, np.ndarray]:
+    woman = paint_shares(draw_varied_person(seed, k), PIXELS // coarser, SLICES // coarser)
     return woman.shares, woman.labels
 
 

@@ -42,7 +42,7 @@ class Body:
         off_the_head = smooth_step(along(in_femur, femur.landmarks(hip).neck), 0.5 * radius, radius)
         self.femur = femur.surface(in_femur, hip) + 0.35 * wobble * off_the_head
         marrow = self.femur + femur.cortex_mm(in_femur, hip)
-        rater = marrow + person.rater_border_mm * noise(3, 8.5, 8.5)
+        rater = (self.femur if person.whole_femur else marrow) + person.rater_border_mm * noise(3, 8.5, 8.5)
         pelvis = surroundings.pelvis(in_pelvis, hip) + 0.3 * wobble
         pelvis = np.maximum(pelvis, 1.0 - self.femur)  # at least 1 mm from the femur
         courses = surroundings.muscle_courses(hip, rng)
@@ -53,7 +53,7 @@ class Body:
         self.muscle, self.muscle_gap = muscle + 2.0 * self.cloud, gap + 0.8 * self.cloud
         # The lower ends of the two masks, in mm above the centre of the field of view.
         self.cut_mm = femur.cut_level(hip, protocol)
-        self.rater_cut_mm = self.cut_mm - person.rater_cut_mm
+        self.rater_cut_mm = -np.inf if person.whole_femur else self.cut_mm - person.rater_cut_mm
         above = axes[1][None, :, None]
         width, pelvic_width = voxel_widths(self.femur, field), voxel_widths(pelvis, field)
         self.femur_voxels = exact(self.femur / width)

@@ -7,13 +7,13 @@ Besides the files that every cohort has (``femur_lib.cohort``), there are under 
     truth.tsv                           every parameter and landmark of every subject
 
 The mask that networks train on (``derivatives/femur``) is an *expert's*: it follows the exact border with a smooth
-error, as people do. The exact mask is label 1.
+error, as people do. The exact mask is label 1; if the whole femur was asked for, it is labels 1 and 2.
 """
 
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import joblib
@@ -46,6 +46,7 @@ def make_cohort(
     difficulty: str = "usual",
     workers: int = 0,
     progress: Callable[[str], None] = lambda line: None,
+    whole_femur: bool = False,
 ) -> Cohort:
     """Make synthetic hips, one of each woman. Every 86 have 36 fractures elsewhere, 3 fold-overs and a cyst (paper).
 
@@ -60,6 +61,8 @@ def make_cohort(
         difficulty: a name in ``DIFFICULTIES``.
         workers: how many processes; 0 takes one for each core, or a single one where the cohort is small.
         progress: called with one line for each subject.
+        whole_femur: whether masks hold all of the femur, with its cortex and down to the image's edge, as the public
+            pelvis set draws it; the paper's end within the cortex and below the lesser trochanter.
 
     Raises:
         ValueError: the size or the difficulty is unknown, or there are no subjects.
@@ -78,6 +81,7 @@ def make_cohort(
         "seed": seed,
         "difficulty": {"name": difficulty, **asdict(DIFFICULTIES[difficulty])},
         "version": femur_lib.__version__,
+        **({"whole_femur": True} if whole_femur else {}),  # cohorts made before there was a choice stay what they are
     }
     if _is_made(out, recipe):  # asked before the lock, too: it may lie where nothing can be written
         return read_cohort(out)
@@ -85,6 +89,7 @@ def make_cohort(
     with exclusive_lock(out, progress):
         if not _is_made(out, recipe):
             people = [draw_person(seed, k, DIFFICULTIES[difficulty]) for k in range(subjects)]
+            people = [replace(person, whole_femur=whole_femur) for person in people]
             _make(out, recipe, people, workers, progress)
     return read_cohort(out)
 
@@ -163,6 +168,7 @@ def _finish(root: Path, people: list[Person], recipe: dict) -> None:
         row = {"participant_id": p.name, "patient": p.name, "side": p.side, "group": p.group}
         rows.append(row | {"sex": "F", "age": round(p.age), "fracture_site": p.fracture_site})
     source = f"femur phantom, {recipe['size']}, seed {recipe['seed']}, {recipe['difficulty']['name']}"
+    source += ", whole femur" if people[0].whole_femur else ""
     write_tables(root, rows, "Synthetic hips", source, License="CC0-1.0", Synthetic=True, Recipe=recipe)
     table = pd.DataFrame([json.loads(_row_path(root, p).read_text("utf-8")) for p in people])
     names = pd.DataFrame({"index": list(LABELS), "name": list(LABELS.values())})

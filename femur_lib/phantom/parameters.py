@@ -108,6 +108,7 @@ class Person:
     protocol: Protocol
     rater_border_mm: float
     rater_cut_mm: float  # this expert's error at the lower end; positive cuts lower
+    whole_femur: bool = False  # whether this expert draws all of the femur, with its cortex, down to the image's edge
 
     @property
     def name(self) -> str:

@@ -355,6 +355,24 @@ WRONG: dict[str, list[tuple]] = {
         (lambda hips, n: [h[:-2] for h in hips], "whole number"),
     ],
     "09.4": [("a", "wrong alone"), ("abc", "agree"), ("c", "agree"), ("b", "elsewhere")],
+    "10.1": [
+        (lambda s, b: np.mean(s * b[:, None, None], axis=0), "darker"),
+        (lambda s, b: np.take(b, np.argmax(s, axis=0)), "several"),
+        (lambda s, b: np.sum(s, axis=0), "where is the brightness"),
+        (lambda s, b: np.einsum("k,kij->kij", b, s), "one picture for each kind"),
+        (lambda s, b: np.average(s, axis=0, weights=b), "do not divide"),
+        (lambda s, b: np.max(s * b[:, None, None], axis=0), "added up over the kinds"),
+    ],
+    "10.2": [
+        (lambda t, d, w: t[np.argmax(d)], "usual rule"),
+        (lambda t, d, w: max(a for a, b in zip(t, d, strict=True) if b >= max(d) - w), "highest"),
+        (lambda t, d, w: next(a for a, b in zip(t, d, strict=True) if b >= max(d) - w), "no order"),
+        (lambda t, d, w: sorted(t)[0], "whatever its Dice"),
+        (lambda t, d, w: min(a for a, b in zip(t, d, strict=True) if b >= max(d) * (1 - w)), "not a share"),
+        (lambda t, d, w: list(t).index(min(t[d >= d.max() - w])), "not its place"),
+        (lambda t, d, w: d[t == min(t[d >= d.max() - w])][0], "not its Dice"),
+    ],
+    "10.3": [("b", "failures"), ("abc", "real hip take part"), ("bcd", "random number"), ("a", "real hip take part")],
 }
 ODD = ["text", b"", object(), [], {}, {"a": 1}, [[1]], [1, "a"], np.nan, -np.inf, 10**400, 1j, True, np.zeros((2, 3))]
 ODD += [pd.DataFrame({"a": [1]}), pd.Series([0.5]), raising, lambda: 1, lambda *_: "x", lambda *_: np.nan, "  ", int]

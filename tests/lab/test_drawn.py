@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     """A run on coarsely painted women, and a folder of weights in which it is packed as "drawn-tiny"."""
     here = tmp_path_factory.mktemp("drawn")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawn, "paint_women", lambda seed, numbers, cache: [painted(seed, k) for k in numbers])
+        patch.setattr(drawn, "paint_women", lambda seed, numbers, *_: [painted(seed, k) for k in numbers])
         run = train_drawn(here / "run", NETWORK, PROFILE, progress=quiet)
     pack(run, here / "weights" / "drawn-tiny")
     return run, here / "weights"
@@ -72,6 +72,22 @@ def test_no_scan_is_seen_twice_and_those_held_out_stay_the_same():
     np.testing.assert_array_equal(held_out[0][0], fixed[0])
     batches.epoch = 0
     np.testing.assert_array_equal(batches[0][0], first[0])  # a training that goes on sees what it would have seen
+
+
+@pytest.mark.parametrize(
+    ("grid", "coarser"), [((128, 96, 28), 1), ((64, 48, 14), 2), ((32, 32, 14), 3), ((9, 9, 48), 1)]
+)
+def test_for_a_coarse_grid_women_are_painted_coarsely_but_never_more_coarsely_than_a_scan(grid, coarser):
+    settings = resolve(PROFILE.model_copy(update={"grid_3d": grid}), NETWORK)
+    assert drawn.coarseness(settings) == coarser
+
+
+def test_women_are_painted_as_coarsely_as_asked_and_kept(tmp_path):
+    (woman,) = drawn.paint_women(0, [1], tmp_path, 6)
+    assert woman.labels.shape == (8, 24, 24)
+    np.testing.assert_array_equal(woman.labels, painted(0, 1).labels)
+    (again,) = drawn.paint_women(0, [1], tmp_path, 6)
+    assert isinstance(again.shares, np.memmap)
 
 
 def test_in_half_precision_it_says_the_same(trained, monkeypatch):

@@ -165,6 +165,21 @@ def test_the_experts_mask_is_near_the_exact_one_but_differs(made):
         assert 0.92 < dice < 0.98
 
 
+def test_masks_of_the_whole_femur_have_its_cortex_and_reach_the_edge_and_nothing_else_changes(made, tmp_path):
+    whole = make_cohort(tmp_path / "hips", 1, seed=5, whole_femur=True)
+    (image, mask), (usual_image, usual) = read_subject(whole.subjects[0]), read_subject(made.subjects[0])
+    np.testing.assert_array_equal(image.array, usual_image.array)
+    labels = read_labels(exact_labels_path(whole.root, whole.subjects[0].id)).array
+    np.testing.assert_array_equal(labels, read_labels(exact_labels_path(made.root, made.subjects[0].id)).array)
+    dice = overlap(np.isin(labels, (1, 2)), mask.array)["dice"]
+    assert 0.95 < dice < 0.999  # an expert's border, not the exact one
+    assert mask.array[-1].any()  # the lowest row
+    assert not usual.array[-1].any()
+    assert whole.source.endswith("whole femur")
+    assert whole.description["Recipe"]["whole_femur"] is True
+    assert "whole_femur" not in made.description["Recipe"]
+
+
 # --- stopped, started again, refused
 
 
@@ -216,7 +231,9 @@ def test_a_finished_cohort_is_left_as_it_is_even_one_that_does_not_say_that_it_i
 
 
 @pytest.mark.parametrize(
-    "recipe", [{"subjects": 4}, {"seed": 6}, {"difficulty": "hard"}, {"size": "workshop"}], ids=str
+    "recipe",
+    [{"subjects": 4}, {"seed": 6}, {"difficulty": "hard"}, {"size": "workshop"}, {"whole_femur": True}],
+    ids=str,
 )
 def test_another_recipe_is_refused_and_nothing_changed(made, tmp_path, recipe):
     root = tmp_path / "hips"

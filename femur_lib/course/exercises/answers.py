@@ -392,4 +392,28 @@ JUDGES: dict[str, Judge] = {
         "b": "there are two grids here; can one of them be wrong alone?",
         "c": "two files that are wrong in the same way agree with each other",
     }, why="one file can contradict the other, but two that agree need anatomy"),
+    "10.1": tried(f.mixed, f.SHARES, {
+        "add the kinds up: a mean makes everything darker": lambda s, b: f.mixed(s, b) / len(b),
+        "each point takes its largest tissue alone, but a point can hold several": lambda s, b: b[s.argmax(0)],
+        "these are the shares added up: where is the brightness?": lambda s, b: s.sum(0),
+        "this is one picture for each kind: add them up": lambda s, b: s * b[:, None, None],
+        "do not divide by the brightnesses: shares are the weights": lambda s, b: f.mixed(s, b) / b.sum(),
+    }, "each point: brightness times share, added up over the kinds", why="a point is as bright as what is in it"),
+    "10.2": tried(f.lowest, f.RULES, {
+        "this is the usual rule: the threshold with the best Dice": lambda t, d, w: t[d.argmax()],
+        "this is the highest one that is good enough": lambda t, d, w: t[d >= d.max() - w].max(),
+        "the thresholds are in no order: the first good one need not be the lowest":
+            lambda t, d, w: t[d >= d.max() - w][0],
+        "this is the lowest of all, whatever its Dice": lambda t, d, w: t.min(),
+        "return the threshold, not its place": lambda t, d, w: np.where(d >= d.max() - w, t, np.inf).argmin(),
+        "return the threshold, not its Dice": lambda t, d, w: d[np.where(d >= d.max() - w, t, np.inf).argmin()],
+        "`within` is taken off the best Dice; it is not a share of it": lambda t, d, w: t[d >= d.max() * (1 - w)].min(),
+    }, "of the thresholds whose Dice is at least the best one less `within`, return the lowest",
+    why="it asks for no more certainty than it has to"),
+    "10.3": chosen(set("bc"), {
+        "a": "did a real hip take part in the training?",
+        "b": "was it chosen before anybody had seen a real hip segmented, or after?",
+        "c": "what was changed after a look at the first failures?",
+        "d": "who chooses it, a person or a random number?",
+    }, why="what people choose after a look at the test counts as training"),
 }  # fmt: skip

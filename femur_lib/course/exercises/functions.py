@@ -354,3 +354,25 @@ def dealt(deal: Any) -> str:
         if np.ptp(sizes) > 1:
             return f"the folds have {', '.join(map(str, sizes))} women; deal them out evenly"
     return right_because("whoever deals women, not hips, cannot split a pair")
+
+
+# 10.1: shares of three kinds of tissue, some of them in one point, and how bright each kind is.
+_SHARES = np.array([[[0.75, 0.2], [0, 1]], [[0.25, 0.3], [0.5, 0]], [[0, 0.5], [0.25, 0]]])
+SHARES = [(_SHARES, np.array([0.4, 1.0, 0.1])), (_SHARES[::-1, :, :1], np.array([0.9, 0.2, 0.7]))]
+
+
+def mixed(shares: np.ndarray, brightness: np.ndarray) -> np.ndarray:
+    """A picture: the sum over kinds of tissue of brightness times share."""
+    return np.tensordot(brightness, shares, axes=1)
+
+
+# 10.2: thresholds in no order, the Dice of each, and how far below the best one is good enough.
+RULES = [
+    (np.array([0.5, 0.2, 0.8, 0.3, 0.6]), np.array([0.900, 0.880, 0.903, 0.897, 0.905]), 0.01),
+    (np.array([0.7, 0.4, 0.1, 0.9]), np.array([0.5, 0.485, 0.3, 0.47]), 0.02),
+]
+
+
+def lowest(thresholds: np.ndarray, dice: np.ndarray, within: float) -> float:
+    """The lowest threshold whose Dice is good enough."""
+    return thresholds[dice >= dice.max() - within].min()
