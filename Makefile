@@ -78,7 +78,7 @@ executed_as = $(filter $(RUNS)/notebooks/$(1)_%,$(EXECUTED))
 $(filter-out $(call executed_as,00),$(EXECUTED)): | $(call executed_as,00)
 $(call executed_as,05): | $(call executed_as,02) $(call executed_as,04)
 $(call executed_as,06): | $(call executed_as,05)
-$(call executed_as,07) $(call executed_as,08): | $(call executed_as,04)
+$(call executed_as,07) $(call executed_as,08) $(call executed_as,10): | $(call executed_as,04)
 $(call executed_as,09): | $(call executed_as,02)
 
 # Executed notebooks are shown, and not executed again.
