@@ -37,7 +37,7 @@ learn() {  # one learner: her seconds, her peak memory and how it ended
     sleep 1
   done
   wait "$process" || ended=$?
-  echo "$user,$((SECONDS - begun)),$peak,$(ls "$home"/hip-course/runs/quick/pages 2> /dev/null | wc -l),$ended" \
+  echo "$user,$((SECONDS - begun)),$peak,$(ls "$home"/hip-course/runs/quick/notebooks/*.ipynb 2> /dev/null | wc -l),$ended" \
     >> "$place/class.csv"
 }
 
