@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# A class on one machine: one checkout that only root may change, and learners who execute notebooks 00 to 05 at once.
+# A class on one machine: one checkout that only root may change, and learners who execute its notebooks at once.
 #
-#     sudo bash benchmarks/shared_course.sh PLACE [LEARNERS]
+#     sudo bash benchmarks/shared_course.sh PLACE [LEARNERS [FIRST-LAST]]
 #
 # PLACE is a new folder that everybody may read, such as /srv/class, with room for a clone, its .venv (3 GB) and the
-# learners' homes. Each learner is a user without a name or rights (60001, 60002 ...), with a home of her own and, to
-# make it harder, a kernel "python3" of her own that does not start. What she types is `make run` (README.md, "A shared
-# course"). Written at the end: PLACE/class.csv, and whether anything was written in the checkout or in another's home.
+# learners' homes. Without further words there are three learners and the notebooks 0-5. Each learner is a user without a
+# name or rights (60001, 60002 ...), with a home of her own and, to make it harder, a kernel "python3" of her own that
+# does not start. What she types is `make run` (docs/install.md, "A shared course"). Written at the end: PLACE/class.csv,
+# and whether anything was written in the checkout or in another's home.
 set -euo pipefail
 
 place=$(realpath -m "$1"); learners=${2:-3}; course=$place/course
-notebooks=$(cd "$(dirname "$0")/.." && ls notebooks | grep '^0[0-5]_' | tr '\n' ' ')
+notebooks=$(cd "$(dirname "$0")/.." && ls notebooks | grep "^0[${3:-0-5}]_" | tr '\n' ' ')
 
 mkdir -p "$place"
 [ -d "$course" ] || git clone --quiet --no-hardlinks "$(dirname "$0")/.." "$course"
@@ -36,7 +37,7 @@ learn() {  # one learner: her seconds, her peak memory and how it ended
     sleep 1
   done
   wait "$process" || ended=$?
-  echo "$user,$((SECONDS - begun)),$peak,$(ls "$home"/hip-course/runs/quick/pages 2> /dev/null | wc -l),$ended" \
+  echo "$user,$((SECONDS - begun)),$peak,$(ls "$home"/hip-course/runs/quick/notebooks/*.ipynb 2> /dev/null | wc -l),$ended" \
     >> "$place/class.csv"
 }
 

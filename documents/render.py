@@ -34,6 +34,7 @@ ROOT = HERE.parent
 DOCUMENTS = {
     "README.md": "README.md.j2",
     "PAPER.md": "PAPER.md.j2",
+    "docs/faults.md": "faults.md.j2",
     "docs/install.md": "install.md.j2",
     "docs/results.md": "results.md.j2",
     "femur_lib/weights/README.md": "weights.md.j2",

@@ -28,7 +28,7 @@ from sklearn.model_selection import StratifiedKFold
 
 import femur_lib
 from femur_lib._runtime.errors import DataError, raise_all
-from femur_lib._runtime.files import new_folder, read_json
+from femur_lib._runtime.files import is_name, new_folder, read_json
 from femur_lib.volumes import (
     Volume,
     faces_touched,
@@ -119,8 +119,8 @@ def read_cohort(root: str | os.PathLike) -> Cohort:
     """Read a cohort's table and check that every file it names exists; no voxel is read yet.
 
     Raises:
-        DataError: the table is missing or cannot be used (:func:`read_participants`), or names a subject whose image or
-            mask is missing.
+        DataError: the table is missing or cannot be used (:func:`read_participants`), or names a subject by a path,
+            or one whose image or mask is missing.
     """
     root = Path(root)
     path = root / "participants.tsv"
@@ -131,6 +131,10 @@ def read_cohort(root: str | os.PathLike) -> Cohort:
         )
     table, subjects, faults = read_participants(path), [], []
     for name, patient, side, group in table[COLUMNS].itertuples(index=False):
+        if not is_name(name):
+            what = f"{path} names the hip {name!r}, which is a path; a plain name such as sub-01R was expected."
+            faults.append(DataError(what, "Rename the hip, and its files with it."))
+            continue
         image, mask = image_path(root, name), mask_path(root, name)
         faults += [
             DataError(f"{file} does not exist; participants.tsv names {name}.", "Add the file, or remove the row.")
@@ -146,8 +150,9 @@ def read_participants(path: str | os.PathLike) -> pd.DataFrame:
     """The table of a cohort, or one that is to become it: text, without spaces around it, and free of contradictions.
 
     Raises:
-        DataError: it cannot be read, lacks a column, has no rows or rows of different length, names a hip twice or
-            a patient not at all, gives one patient two groups, or has an unknown side. All such faults are listed.
+        DataError: it cannot be read, lacks a column, has no rows, empty rows or rows of different length, names a hip
+            twice or a patient not at all, gives one patient two groups, or has an unknown side. All such faults are
+            listed.
     """
     path = Path(path)
     rows = _read_rows(path)
@@ -166,6 +171,12 @@ def read_participants(path: str | os.PathLike) -> pd.DataFrame:
         raise DataError(f"{path} has the column {', '.join(doubled)} more than once.", "Keep one of them.")
     if not rows:
         raise DataError(f"{path} has no rows; one row for each hip was expected.", "Add the hips.")
+    empty = [str(line) for line, cells in rows if not any(cells)]
+    if empty:
+        raise DataError(
+            f"{path} has only empty fields in line {', '.join(empty)}; one hip in each line was expected.",
+            "Remove such lines.",
+        )
     raise_all(
         [
             DataError(
@@ -225,7 +236,7 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
         ) from None
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as tab-separated text ({error}).", "Save it as such.") from None
-    return [(line, cells) for line, cells in lines if any(cells)]
+    return [(line, cells) for line, cells in lines if len(cells) > 1 or any(cells)]
 
 
 def read_subject(subject: Subject) -> tuple[Volume, Volume]:
@@ -246,7 +257,7 @@ def check_cohort(
 ) -> pd.DataFrame:
     """Read every file of a cohort to its end and describe it, one row for each subject.
 
-    Masks that look unlike a femur are named in warnings.
+    Masks that look unlike a femur, and patients with two hips of one side, are named in warnings.
 
     Args:
         cohort: the cohort.
@@ -263,6 +274,13 @@ def check_cohort(
     """
     from scipy import ndimage
 
+    for (patient, side), names in cohort.table().groupby(["patient", "side"]).participant_id:
+        if len(names) > 1 and side != "n/a":
+            warnings.warn(
+                f"{cohort.root / 'participants.tsv'} gives patient {patient} more than one hip of side {side} "
+                f"({', '.join(names)}). Unless they are scans of the same hip, correct the patient or the side.",
+                stacklevel=2,
+            )
     rows, sizes, faults = [], {}, []
     for subject in cohort.subjects:
         progress(subject.id)

@@ -352,13 +352,13 @@ def load_profile(name: str | os.PathLike) -> Profile:
     Raises:
         DataError: there is no such profile, or a setting in it is unknown or out of range.
     """
-    path = Path(name)
+    path, known = Path(name), {p.stem: p for p in profiles_folder().glob("*.yaml")}
     if path.suffix not in (".yaml", ".yml"):
-        path = profiles_folder() / f"{name}.yaml"
+        path = known.get(str(name), Path())
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in profiles_folder().glob("*.yaml")))
         raise DataError(
-            f"There is no profile {name}; {known} or the path of a .yaml file was expected.", "Check the name."
+            f"There is no profile {name}; {', '.join(sorted(known))} or the path of a .yaml file was expected.",
+            "Check the name.",
         )
     try:
         return Profile(**yaml.safe_load(path.read_bytes()))

@@ -22,6 +22,7 @@ from femur_lib._runtime.files import (
     HALF_WRITTEN,
     checksums,
     find_damage,
+    is_name,
     read_csv,
     read_json,
     unpacked_hash,
@@ -69,7 +70,7 @@ class Record(BaseModel):
 def run_folder(run: str | os.PathLike) -> Path:
     """The folder of a run; or, for a name such as "hip-drawn", of weights that come with the library."""
     come_with_it = WEIGHTS / run
-    return come_with_it if not Path(run).exists() and come_with_it.is_dir() else Path(run)
+    return come_with_it if is_name(str(run)) and come_with_it.is_dir() and not Path(run).exists() else Path(run)
 
 
 def read_record(folder: str | os.PathLike) -> dict:

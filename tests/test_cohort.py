@@ -215,6 +215,12 @@ def test_a_good_cohort_is_checked_hip_by_hip(tiny_cohort):
     assert not table.touches_border.any()
 
 
+def test_two_right_hips_of_a_patient_are_doubted(cohort_copy):
+    change_table(cohort_copy, lambda t: t.assign(side="R"))
+    with pytest.warns(UserWarning, match=r"patient p01 more than one hip of side R \(sub-01R, sub-01L\)\. Unless"):
+        check_cohort(read_cohort(cohort_copy))
+
+
 @pytest.mark.parametrize("end", [0, -1])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_femur_that_is_cut_at_any_side_is_noticed(tmp_path, axis, end):

@@ -80,6 +80,11 @@ def test_an_unknown_profile_is_refused_and_the_known_ones_are_named():
         load_profile("fastest")
 
 
+def test_a_profile_is_not_looked_for_outside_its_folder():
+    with pytest.raises(DataError, match=r"There is no profile \.\./profiles/quick"):
+        load_profile("../profiles/quick")
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"There is no profile .*mine\.yaml"):
         load_profile(tmp_path / "mine.yaml")

@@ -298,6 +298,8 @@ PARTICIPANTS = {
     "a header alone": (lambda text: text.splitlines()[0] + "\n", "has no rows"),
     "a side called leftish": (lambda text: text.replace("\tR\t", "\tleftish\t"), "has the side 'leftish'"),
     "a row twice": (lambda text: text + text.splitlines()[1] + "\n", "names sub-01R in more than one row"),
+    "a row of tabs": (lambda text: text + "\t\t\t\n", "has only empty fields in line 9"),
+    "a name that leads out": (lambda text: text.replace("sub-01R", "../x"), "names the hip '../x', which is a path"),
     "commas": (lambda text: text.replace("\t", ","), "has no column participant_id"),
 }
 
@@ -357,6 +359,12 @@ def test_too_little_memory_is_said_in_one_line(place, capsys, monkeypatch):
 def test_scores_without_names_of_scans_have_no_pictures(place):
     pd.DataFrame({"dice": [0.9], "precision": [0.9], "recall": [0.9]}).to_csv("run/scores.csv", index=False)
     assert main(["report", "run", "--out", "r.html"]) == 0
+
+
+def test_scores_whose_scans_are_paths(place, capsys):
+    scores = {"participant_id": ["../../scan"], "dice": [0.9], "precision": [0.9], "recall": [0.9]}
+    pd.DataFrame(scores).to_csv("run/scores.csv", index=False)
+    refused(capsys, "report run --out r.html", "names the scan '../../scan', which is a path")
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from femur_lib.runs import (
     load_run,
     precision_begun_in,
     read_record,
+    run_folder,
 )
 
 OLD_PROFILE = {
@@ -252,3 +253,7 @@ def test_a_file_that_is_not_a_network_is_refused(tmp_path):
     made_up_run(tmp_path / "old", OLD)
     with pytest.raises(DataError, match=r"model\.keras cannot be read"):
         load_run(tmp_path / "old")
+
+
+def test_a_run_is_not_looked_for_beside_the_weights_that_come_with_the_library():
+    assert run_folder("../lab") == Path("../lab")

@@ -11,7 +11,7 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from femur_lib._runtime.errors import DataError
 
@@ -53,6 +53,11 @@ def room(folder: str | os.PathLike, needed: int = 0) -> Iterator[None]:
 def size_in_words(size: float) -> str:
     """Bytes as MB or GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text names one file or folder, on any system, and is no path that may lead elsewhere."""
+    return bool(text) and text != ".." and PureWindowsPath(text).name == text
 
 
 def nearest_folder(path: str | os.PathLike) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import read_csv
+from femur_lib._runtime.files import is_name, read_csv
 from femur_lib.config import Profile
 from femur_lib.evaluation import PICTURE
 from femur_lib.lab.pages import write_page
@@ -48,10 +48,14 @@ def write_report(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
         run = {"name": name, "facts": _facts(record), "record": json.dumps(record, indent=2)}
         if (path / "scores.csv").is_file():
             table = scores[name] = read_csv(path / "scores.csv", OVERLAPS, "Score again.").sort_values("dice")
-            pictures = [
-                (subject, path / "predictions" / f"{subject}{PICTURE}") for subject in table.get("participant_id", ())
-            ]
-            run["pictures"] = [(subject, data_uri(file.read_bytes())) for subject, file in pictures if file.is_file()]
+            scans = [str(scan) for scan in table.get("participant_id", ())]
+            if paths := [scan for scan in scans if not is_name(scan)]:
+                raise DataError(
+                    f"{path / 'scores.csv'} names the scan {paths[0]!r}, which is a path; a plain name was expected.",
+                    "Score again.",
+                )
+            pictures = [(scan, path / "predictions" / f"{scan}{PICTURE}") for scan in scans]
+            run["pictures"] = [(scan, data_uri(file.read_bytes())) for scan, file in pictures if file.is_file()]
             run["scores"] = table.rename(columns=TITLES).to_html(index=False, border=0, float_format="{:.3f}".format)
         runs.append(run)
     return write_page(

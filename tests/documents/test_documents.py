@@ -8,7 +8,14 @@ import pytest
 from conftest import script
 
 ROOT = Path(__file__).parents[2]
-RENDERED = ("README.md", "PAPER.md", "docs/install.md", "docs/results.md", "femur_lib/weights/README.md")
+RENDERED = (
+    "README.md",
+    "PAPER.md",
+    "docs/faults.md",
+    "docs/install.md",
+    "docs/results.md",
+    "femur_lib/weights/README.md",
+)
 PAGES = (
     *RENDERED,
     "CONTRIBUTING.md",

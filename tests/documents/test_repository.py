@@ -24,6 +24,17 @@ def test_environment_yml_asks_for_extras_that_exist():
     assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
 
 
+def test_a_class_in_containers_fits_the_image():
+    image = dict(re.findall(r"^(\w+) (.+)$", (ROOT / "Dockerfile").read_text(), re.M))  # the last of each kind
+    (learner,) = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()
+    assert learner["build"] == "."
+    assert image["USER"] == "learner"
+    assert learner["volumes"] == [f"{image['WORKDIR']}/runs"]
+    assert learner["ports"][0].split(":")[1] == image["EXPOSE"]
+    assert f"--port={image['EXPOSE']}" in image["CMD"]
+    assert learner["environment"]["JUPYTER_TOKEN"].startswith("${TOKEN:?")  # without a word nobody is let in
+
+
 def test_tensorflow_is_an_extra_and_no_base_dependency():
     assert not [d for d in PROJECT["project"]["dependencies"] if d.startswith("tensorflow")]
 

@@ -10,7 +10,15 @@ from types import SimpleNamespace
 import pytest
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import atomic_write, checksums, find_damage, room, unpacked_hash, write_json
+from femur_lib._runtime.files import (
+    atomic_write,
+    checksums,
+    find_damage,
+    is_name,
+    room,
+    unpacked_hash,
+    write_json,
+)
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
@@ -20,6 +28,15 @@ def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path):
         assert not (tmp_path / "new" / "a.nii.gz").exists()
     assert (tmp_path / "new" / "a.nii.gz").read_text() == "all of it"
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("sub-01R", True), ("Hüfte 1..2", True), ("", False), (".", False), ("..", False), ("../x", False), ("x/", False),
+     ("/x", False), (r"..\x", False), ("C:x", False)],
+)  # fmt: skip
+def test_a_name_is_no_path(text, expected):
+    assert is_name(text) is expected
 
 
 def write_half(path):
