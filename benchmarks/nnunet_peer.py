@@ -104,7 +104,10 @@ def prepare(cohort: Cohort, folds: list[dict], arm: str, work: Path) -> tuple[Pa
 def train_and_predict(
     cohort: Cohort, folds: list[dict], arm: str, fold: int, work: Path, out: Path, budget: float
 ) -> dict:
-    """Train one fold for ``budget`` CPU seconds, and write the masks of the hips held out to ``out``."""
+    """Train one fold for ``budget`` CPU seconds, and write the masks of the hips held out to ``out``.
+
+    A network for which the time has not sufficed to see as many hips as there are is not asked for masks.
+    """
     preprocessed, told = prepare(cohort, folds, arm, work)
     os.environ.update(nnUNet_n_proc_DA="0")  # batches are made in this process, so that their time counts
     torch.manual_seed(0)
@@ -112,6 +115,8 @@ def train_and_predict(
     about = json.loads((preprocessed / "dataset.json").read_text())
     trainer = Timed(plans, KIND, fold, about, torch.device("cpu"))
     told |= trainer.train(budget)
+    if told["steps"] * trainer.batch_size < len(folds[fold]["train"]):
+        return told
     started = time.process_time()
     trainer.set_deep_supervision_enabled(False)
     trainer.network.eval()

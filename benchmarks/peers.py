@@ -1,5 +1,5 @@
 """What we compare our networks with: MONAI's residual U-Net; a classifier of single voxels, which is not a network; and
-our network where the background is split into the other bones and the rest.
+our network where the background is split into the ilium and the rest.
 
 Each is trained on samples (femur_lib.dataset.Sample) and predicts as a Keras model does: it takes an array of shape
 (N, rows, columns, slices, 1) and returns two probabilities for each voxel, so that the library's own inference and
@@ -142,13 +142,13 @@ def voxels(samples: Sequence) -> tuple[Voxels, dict]:
     return model, {"stages": STAGES, "cpu_seconds": time.process_time() - started}
 
 
-OTHER_BONES = (2, 3, 4)  # of the pelvis set's labels: ilium, lumbar spine, sacrum
+ILIUM = 2  # of the pelvis set's labels; of 3 and 4, lumbar spine and sacrum, next to nothing lies in a hip's box
 
 
-def with_other_bones(samples: Sequence, pelvis: Path, grid: Grid) -> list:
-    """The samples with masks of four bones, one after the other along the slices, the femur first.
+def with_ilium(samples: Sequence, pelvis: Path, grid: Grid) -> list:
+    """The samples, each with the mask of its ilium behind that of its femur, as further slices.
 
-    Augmentation moves the slices of a mask one by one, so it needs not know that they are of several bones.
+    Augmentation moves the slices of a mask one by one, so it need not know that they are of two bones.
     """
     from femur_lib.lab.import_pelvis import cases
     from femur_lib.lab.pelvis import hip_box
@@ -156,10 +156,10 @@ def with_other_bones(samples: Sequence, pelvis: Path, grid: Grid) -> list:
     by_name, found = {sample.subject: sample for sample in samples}, []
     for case in cases(pelvis):
         for side in "RL":
-            if (name := f"sub-{case.name}{side}") in by_name:
-                labels = case.labels[hip_box(case.labels.shape, case.image.affine, side)]
-                others = [mask_to_grid(labels == bone, grid) for bone in OTHER_BONES]
-                found.append(replace(by_name[name], mask=np.concatenate([by_name[name].mask, *others], axis=-1)))
+            if (sample := by_name.get(f"sub-{case.name}{side}")) is not None:
+                box = hip_box(case.labels.shape, case.image.affine, side)
+                ilium = mask_to_grid(case.labels[box] == ILIUM, grid)
+                found.append(replace(sample, mask=np.concatenate([sample.mask, ilium], axis=-1)))
     return found
 
 
@@ -176,9 +176,9 @@ class OneOfMany:
 
 
 def classes(samples: Sequence, pelvis: Path, network: str, profile) -> tuple[OneOfMany, dict]:
-    """Train our network by our recipe, but to tell femur, ilium, spine, sacrum and the rest apart.
+    """Train our network by our recipe, but to tell femur, ilium and the rest apart.
 
-    Cross-entropy counts all five classes, Dice the femur alone, as it does where there are two.
+    Cross-entropy counts all three, Dice the femur alone, as it does where there are two.
     """
     from femur_lib._runtime.backend import keras
     from femur_lib.config import resolve
@@ -186,21 +186,21 @@ def classes(samples: Sequence, pelvis: Path, network: str, profile) -> tuple[One
     from femur_lib.training import optimiser
     from femur_lib.unet import unet
 
-    ops, bones, settings = keras.ops, 1 + len(OTHER_BONES), resolve(profile, network)
+    ops, settings = keras.ops, resolve(profile, network)
 
     def loss(y_true, y_pred):
-        bone = ops.stack(ops.split(ops.cast(y_true, "float32"), bones, axis=-1), axis=-1)
-        rest = ops.maximum(1 - ops.sum(bone, axis=-1, keepdims=True), 0)
-        truth, femur, p = ops.concatenate([rest, bone], axis=-1), bone[..., 0], y_pred[..., 1]
+        femur, ilium = ops.split(ops.cast(y_true, "float32"), 2, axis=-1)
+        p, rest = y_pred[..., 1], ops.maximum(1 - femur - ilium, 0)
+        of_truth = rest * y_pred[..., 0] + femur * p + ilium * y_pred[..., 2]
         dice = (2 * ops.sum(femur * p) + 1) / (ops.sum(femur) + ops.sum(p) + 1)
-        return 1 - dice - ops.mean(ops.log(ops.clip(ops.sum(truth * y_pred, axis=-1), 1e-7, 1)))
+        return 1 - dice - ops.mean(ops.log(ops.clip(of_truth, 1e-7, 1)))
 
     keras.utils.set_random_seed(settings.seed)
-    two = unet(settings.architecture, precision=settings.precision)
-    logits = keras.layers.Conv3D(1 + bones, 1, dtype="float32", name="logits")(two.get_layer("logits").input)
-    model = keras.Model(two.input, keras.layers.Softmax(dtype="float32")(logits))
-    split = with_other_bones(samples, pelvis, settings.grid)
-    batches = HipDataset(split, settings.architecture, 1, settings.recipe.augmentation, settings.seed)
+    of_two = unet(settings.architecture, precision=settings.precision)
+    logits = keras.layers.Conv3D(3, 1, dtype="float32", name="logits")(of_two.get_layer("logits").input)
+    model = keras.Model(of_two.input, keras.layers.Softmax(dtype="float32")(logits))
+    known = with_ilium(samples, pelvis, settings.grid)
+    batches = HipDataset(known, settings.architecture, 1, settings.recipe.augmentation, settings.seed)
     model.compile(optimiser(settings, len(batches)), loss)
     follow = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch),

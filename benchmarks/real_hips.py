@@ -153,9 +153,11 @@ def nnunet(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
     splits = [split(cohort, profile, f) for f in range(profile.folds)]
     folds, out = [{"train": list(a), "val": list(b)} for a, b in splits], folder / "predictions"
     record = nnunet_peer.train_and_predict(cohort, folds, arm, fold, folder.parent / ".nnunet", out, budget)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(json.dumps(record | {"training": folds[fold]["train"]}, indent=2))
     truths = {name: cohort[name].mask for name in folds[fold]["val"]}
-    score_files(truths, out).to_csv(folder / "scores.csv", index=False)
+    scores = score_files(truths, out) if out.is_dir() else pd.DataFrame(columns=["dice", "asd_mm", "msd_mm"])
+    scores.to_csv(folder / "scores.csv", index=False)
 
 
 def folder_of(out: Path, arm: str, fold: int) -> Path:
@@ -241,7 +243,7 @@ def main() -> None:
     parser.add_argument("--ingredients", action="store_true", help="the arms that change one part of our recipe")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
     parser.add_argument("--like", choices=list(ARMS), default="ours", help="the arm whose CPU time peers get")
-    parser.add_argument("--pelvis", type=Path, help="the pelvis set, from which the arm classes takes the other bones")
+    parser.add_argument("--pelvis", type=Path, help="the pelvis set, from which the arm classes takes the ilium")
     parser.add_argument("--at-once", type=int, default=1, help="how many trainings run at once and share the cores")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     a = parser.parse_args()
