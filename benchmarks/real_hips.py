@@ -1,21 +1,25 @@
-"""Real hips, folds by patient: our recipe, the paper's, MONAI's residual U-Net, and our recipe without each of its
-parts.
+"""Real hips, folds by patient: our recipe, the paper's, MONAI's residual U-Net, nnU-Net, and our recipe without each of
+its parts.
 
     femur import pelvis PATH hips
     python benchmarks/real_hips.py hips out [--arms ours monai paper] [--folds 0 1 2 3] [--at-once 1]
     python benchmarks/real_hips.py hips out --at-once 2 --ingredients
+    python benchmarks/real_hips.py hips out --like "half length" --arms "half length" monai "nnunet small"
 
 The table has one row for each arm: Dice, ASD and MSD on scans of patients that it never saw, each on the scan's own
 grid. Every arm and fold is a process of its own, and is not run again if its scores are in ``out``. A stopped training
-goes on (MONAI's begins again). ``--ingredients`` takes our recipe at half its length, and the same with one ingredient
-removed or exchanged; a second table then shows the differences for each patient, with a 95 % bootstrap interval over
-patients.
+goes on (a peer's begins again). The masks of the hips held out stay in the arm's folder, in ``predictions``, where
+agreement.py and where_errors_are.py find them. ``--ingredients`` takes our recipe at half its length, and the same with
+one ingredient removed or exchanged; a second table then shows the differences for each patient, with a 95 % bootstrap
+interval over patients.
 
-MONAI's network gets the CPU time that ours took on the same machine, and the same grid, threshold rule and flips of the
-scan; axes and memory layout are in the order that suits PyTorch. We count CPU time because the machine may be busy with
-other work. The arm ``voxels`` is not a network (peers.py).
+MONAI's network and nnU-Net get the CPU time that ours took on the same machine, or the arm that ``--like`` names. We
+count CPU time because the machine may be busy with other work. MONAI's also gets the same grid, threshold rule and
+flips of the scan; axes and memory layout are in the order that suits PyTorch. nnU-Net does all of that in its own way
+(nnunet_peer.py). The arm ``voxels`` is not a network (peers.py).
 
-The arm ``monai`` needs PyTorch and MONAI. data/README.md says where to get the scans and masks.
+The arm ``monai`` needs PyTorch and MONAI, and the arms ``nnunet`` PyTorch and nnunetv2 2.8.1. data/README.md says where
+to get the scans and masks.
 """
 
 import argparse
@@ -54,11 +58,17 @@ INGREDIENTS: dict[str, tuple[str, dict]] = {
 ARMS: dict[str, tuple[str, dict]] = {
     "ours": (NETWORK, {}),
     "monai": ("", {}),
+    "nnunet": ("", {}),
+    "nnunet small": ("", {}),
     "voxels": ("", {}),
     "paper": ("3d-f8-l4", {"recipe": "paper", "learning_rate": 5e-5, "epochs": 80, "flip_predictions": False}),
     "twice the maps, half the epochs": ("3d-f16-l4-a2-gn", {**HALF, "learning_rate": 1e-3}),
+    "two dimensions": ("2d-f16-l4-gn", HALF),
+    "classes": (NETWORK, HALF),
+    "drawn": (NETWORK, {**HALF, "start_from": "hip-drawn", "learning_rate": 1e-3}),  # as the profile few
     **INGREDIENTS,
 }
+TIMED = ("monai", "nnunet", "nnunet small")  # these get the CPU time of another arm
 
 
 def profile_of(arm: str):
@@ -85,7 +95,7 @@ def ours(cohort, arm: str, fold: int, folder: Path) -> None:
     evaluate(cohort, load_run(folder))
 
 
-def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
+def peer(cohort, arm: str, fold: int, folder: Path, budget: float, pelvis: Path | None) -> None:
     """Train and score a peer on the same grid, with the same threshold rule and flips of the scan."""
     import peers
 
@@ -93,16 +103,21 @@ def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
     from femur_lib.cohort import read_subject
     from femur_lib.dataset import load_samples
     from femur_lib.evaluation import score
-    from femur_lib.inference import Segmenter, largest_component, predict_volume, threshold_mask
+    from femur_lib.inference import SUFFIXES, Segmenter, largest_component, predict_volume, threshold_mask
     from femur_lib.metrics.curves import ProbabilityHistogram
     from femur_lib.training import split
-    from femur_lib.volumes import Volume
+    from femur_lib.volumes import Volume, write_volume
 
     profile = profile_of("ours")
     training, held_out = split(cohort, profile, fold)
     grid = profile.grid(3)
     samples = load_samples(cohort, training, grid, folder.parent / ".femur-cache")
-    model, record = peers.monai(samples, budget) if arm == "monai" else peers.voxels(samples)
+    train = {
+        "monai": lambda: peers.monai(samples, budget),
+        "voxels": lambda: peers.voxels(samples),
+        "classes": lambda: peers.classes(samples, pelvis, ARMS[arm][0], profile_of(arm)),
+    }
+    model, record = train[arm]()
     # All that inference takes from the architecture here: sizes are multiples of 16 in-plane and of 4 across slices.
     segmenter = Segmenter(model, Architecture(3, 16, 4, in_plane_levels=2), grid, flip=True, every_slice=False)
 
@@ -120,11 +135,29 @@ def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
         found = threshold_mask(p.array, threshold)
         if arm == "voxels":  # they also find pieces of other bones, as the paper's 2D networks do
             found = largest_component(found)
+        write_volume(folder / "predictions" / f"{name}{SUFFIXES['mask']}", found, mask.affine, mask.forms)
         rows.append({"participant_id": name, **score(mask, Volume(found, p.affine))})
-    folder.mkdir(parents=True, exist_ok=True)
     record |= {"threshold": threshold, "training": list(training)}
     (folder / "run.json").write_text(json.dumps(record, indent=2))
     pd.DataFrame(rows).to_csv(folder / "scores.csv", index=False)
+
+
+def nnunet(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
+    """Train and score nnU-Net, which does all else in its own way."""
+    import nnunet_peer
+
+    from femur_lib.evaluation import score_files
+    from femur_lib.training import split
+
+    profile = profile_of("ours")
+    splits = [split(cohort, profile, f) for f in range(profile.folds)]
+    folds, out = [{"train": list(a), "val": list(b)} for a, b in splits], folder / "predictions"
+    record = nnunet_peer.train_and_predict(cohort, folds, arm, fold, folder.parent / ".nnunet", out, budget)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps(record | {"training": folds[fold]["train"]}, indent=2))
+    truths = {name: cohort[name].mask for name in folds[fold]["val"]}
+    scores = score_files(truths, out) if out.is_dir() else pd.DataFrame(columns=["dice", "asd_mm", "msd_mm"])
+    scores.to_csv(folder / "scores.csv", index=False)
 
 
 def folder_of(out: Path, arm: str, fold: int) -> Path:
@@ -189,14 +222,15 @@ def differences(out: Path, folds: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run(cohort: Path, out: Path, arm: str, fold: int, at_once: int) -> None:
+def run(a: argparse.Namespace, arm: str, fold: int) -> None:
     """Train and score one arm on one fold, in a process of its own and on its share of the cores."""
-    if (folder_of(out, arm, fold) / "scores.csv").is_file():
+    if (folder_of(a.out, arm, fold) / "scores.csv").is_file():
         return
     print(f"== {arm}, fold {fold}", flush=True)
-    command = [sys.executable, __file__, cohort, out, "--arms", arm, "--folds", str(fold), "--one"]
-    threads = str(max(1, joblib.cpu_count() // at_once))
-    limits = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads} if at_once > 1 else {}
+    command = [sys.executable, __file__, a.cohort, a.out, "--arms", arm, "--folds", str(fold), "--one"]
+    command += ["--like", a.like, *(["--pelvis", a.pelvis] if a.pelvis else [])]
+    threads = str(max(1, joblib.cpu_count() // a.at_once))
+    limits = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads} if a.at_once > 1 else {}
     subprocess.run(command, check=True, env={**os.environ, **limits})
 
 
@@ -208,6 +242,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=["ours", "monai", "paper"])
     parser.add_argument("--ingredients", action="store_true", help="the arms that change one part of our recipe")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
+    parser.add_argument("--like", choices=list(ARMS), default="ours", help="the arm whose CPU time peers get")
+    parser.add_argument("--pelvis", type=Path, help="the pelvis set, from which the arm classes takes the ilium")
     parser.add_argument("--at-once", type=int, default=1, help="how many trainings run at once and share the cores")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     a = parser.parse_args()
@@ -216,19 +252,22 @@ def main() -> None:
     if a.one:
         (arm,), (fold,) = arms, a.folds
         folder = folder_of(a.out, arm, fold)
-        if arm in ("monai", "voxels"):
-            peer(cohort, arm, fold, folder, cpu_seconds(a.out, "ours", fold) if arm == "monai" else 0)
+        budget = cpu_seconds(a.out, a.like, fold) if arm in TIMED else 0
+        if arm.startswith("nnunet"):
+            nnunet(cohort, arm, fold, folder, budget)
+        elif arm in ("monai", "voxels", "classes"):
+            peer(cohort, arm, fold, folder, budget, a.pelvis)
         else:
             ours(cohort, arm, fold, folder)
         return
     for some in (
-        [arm for arm in arms if arm != "monai"],
-        [arm for arm in arms if arm == "monai"],
-    ):  # last: it gets the CPU time that ours took
+        [arm for arm in arms if arm not in TIMED],
+        [arm for arm in arms if arm in TIMED],
+    ):  # last: they get the CPU time that another arm took
         with ThreadPoolExecutor(
             a.at_once
         ) as pool:  # fold by fold, so that an unfinished table has the same folds of each arm
-            jobs = [pool.submit(run, a.cohort, a.out, arm, fold, a.at_once) for fold in a.folds for arm in some]
+            jobs = [pool.submit(run, a, arm, fold) for fold in a.folds for arm in some]
         for job in jobs:
             job.result()
     print(f"femur_lib {femur_lib.__version__}\n{table(a.out, arms, a.folds).to_string(index=False)}")
