@@ -25,6 +25,7 @@ from femur_lib.cohort import Cohort, Subject, folds
 from femur_lib.config import load_profile
 from femur_lib.evaluation import optimism
 from femur_lib.inference import patch_starts
+from femur_lib.metrics.statistics import interval
 from femur_lib.paper.published import NETWORKS, SCORES, TABLE_1, TABLE_2, TABLE_3, TABLE_4, Published
 from femur_lib.phantom.subject import FRACTURE_SITES
 from femur_lib.phantom.tissue import FLIP_DEGREES, TISSUES, flash
@@ -155,6 +156,24 @@ def gain(arm: str, other: str) -> pd.Series:
     """By how much Dice of one arm of the ingredients exceeds another's, averaged over a patient's two hips."""
     difference = hips(f"ingredients/{arm}").dice - hips(f"ingredients/{other}").dice
     return difference.groupby(difference.index.str[:-1]).mean()
+
+
+def few_patients() -> list[Numbers]:
+    """For each number of labelled patients what a training reached from hip-drawn and from scratch, and the gain."""
+    t, found = table("few-patients/few_patients.csv"), []
+    for patients, rows in t[t.patients > 0].groupby("patients"):
+        starts = {name: rows[rows.start == name] for name in ("drawn hips", "scratch")}
+        drawn, scratch = (
+            Numbers(dice=s.dice.mean(), worst=s.dice.min(), asd_mm=s.asd_mm.mean()) for s in starts.values()
+        )
+        each = rows.groupby(["start", "draw", "patient"]).dice.mean()
+        low, high = interval((each["drawn hips"] - each["scratch"]).to_numpy())
+        minutes = rows.seconds.median() / 60
+        gain = drawn.dice - scratch.dice
+        found.append(
+            Numbers(patients=patients, drawn=drawn, scratch=scratch, gain=gain, low=low, high=high, minutes=minutes)
+        )
+    return found
 
 
 def known_patients(arm: str) -> int:
@@ -487,7 +506,18 @@ def names() -> dict:
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
-    sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions, searched, weights_record)
+    sources += (
+        costs,
+        field,
+        open_rows,
+        open_networks,
+        reaches,
+        epoch_of,
+        true_regions,
+        searched,
+        weights_record,
+        few_patients,
+    )
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
