@@ -85,12 +85,15 @@ def _facts(record: dict) -> list[tuple[str, str]]:
 def find_runs(folder: str | os.PathLike) -> list[Path]:
     """Every finished run in a folder or below it, except damaged ones put aside by a study, and records in its pages.
 
+    Pages that are being built lie in a hidden folder.
+
     Raises:
         DataError: there is none.
     """
     folder = Path(folder)
     found = (path.relative_to(folder) for path in folder.rglob("run.json"))
-    runs = sorted(folder / path.parent for path in found if not {ASIDE, PAGES} & set(path.parts))
+    kept = (path for path in found if not any(p in (ASIDE, PAGES) or p.startswith(".") for p in path.parts))
+    runs = sorted(folder / path.parent for path in kept)
     if not runs:
         raise DataError(
             f"{folder} holds no run.json, in it or below; finished runs were expected.", "Train first: femur train."

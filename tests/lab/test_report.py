@@ -13,9 +13,10 @@ from femur_lib.lab.report import summarise, write_report
 @pytest.fixture
 def runs(trained_runs, tmp_path):
     """A run that was evaluated, one of the same network and fold that was not, a damaged one, and what a page has."""
-    for name in ("first", "second", "damaged/third", "pages/_downloads"):
+    for name in ("first", "second", "damaged/third", "pages/_downloads", ".pages-half-built/results"):
         shutil.copytree(trained_runs["3d"], tmp_path / "runs" / name)
-    (tmp_path / "runs/pages/_downloads/model.keras").unlink()
+    for name in ("pages/_downloads", ".pages-half-built/results"):
+        (tmp_path / "runs" / name / "model.keras").unlink()
     scores = pd.DataFrame({"participant_id": ["<sub>-01", "sub-02"], "dice": [0.9, 0.8]})
     scores.assign(precision=1.0, recall=0.5).to_csv(tmp_path / "runs" / "first" / "scores.csv", index=False)
     return tmp_path / "runs"
