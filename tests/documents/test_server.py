@@ -56,13 +56,13 @@ def test_a_learners_processes_have_a_limit_and_the_learners_account(settings):
 def test_the_first_start_makes_an_account_and_each_one_writes_the_exercises_as_that_learner(
     settings, monkeypatch, known
 ):
-    accounts = {"anna": SimpleNamespace(pw_dir="/home/anna", pw_gid=1001)} if known else {}
+    accounts = {"anna": SimpleNamespace(pw_dir="/srv/anna", pw_gid=1001)} if known else {}
     monkeypatch.setattr(pwd, "getpwnam", lambda name: accounts[name])
     started = []
 
     def run(command, **how):
         started.append((command, how))
-        accounts["anna"] = SimpleNamespace(pw_dir="/home/anna", pw_gid=1001)
+        accounts["anna"] = SimpleNamespace(pw_dir="/srv/anna", pw_gid=1001)
 
     monkeypatch.setattr(subprocess, "run", run)
     spawner = SimpleNamespace(user=SimpleNamespace(name="anna"), environment={})
@@ -71,5 +71,5 @@ def test_the_first_start_makes_an_account_and_each_one_writes_the_exercises_as_t
     assert [command[0] for command, _ in before] == ([] if known else ["useradd"])
     assert (python, program.is_file(), how["user"], how["group"]) == (sys.executable, True, "anna", 1001)
     assert (
-        how["env"]["FEMUR_HOME"] == spawner.notebook_dir == spawner.environment["FEMUR_HOME"] == "/home/anna/hip-course"
+        how["env"]["FEMUR_HOME"] == spawner.notebook_dir == spawner.environment["FEMUR_HOME"] == "/srv/anna/hip-course"
     )
