@@ -10,6 +10,7 @@ follow from the numbers.
 
 import json
 import re
+import sys
 from collections import Counter
 from functools import cache
 from itertools import pairwise
@@ -25,13 +26,16 @@ from femur_lib.cohort import Cohort, Subject, folds
 from femur_lib.config import load_profile
 from femur_lib.evaluation import optimism
 from femur_lib.inference import patch_starts
-from femur_lib.metrics.statistics import interval
 from femur_lib.paper.published import NETWORKS, SCORES, TABLE_1, TABLE_2, TABLE_3, TABLE_4, Published
 from femur_lib.phantom.subject import FRACTURE_SITES
 from femur_lib.phantom.tissue import FLIP_DEGREES, TISSUES, flash
+from femur_lib.runs import read_record
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from few_patients import summary  # noqa: E402
+
 DOCUMENTS = {
     "README.md": "README.md.j2",
     "PAPER.md": "PAPER.md.j2",
@@ -64,11 +68,6 @@ def table(path: str) -> pd.DataFrame:
 def record(path: str) -> dict:
     """A run.json of results/."""
     return json.loads((ROOT / "results" / path).read_text())
-
-
-def weights_record() -> dict:
-    """The run.json of the weights that come with the library."""
-    return json.loads((ROOT / "femur_lib/weights/hip-drawn/run.json").read_text())
 
 
 def small_scans(network: str, pp: bool = False, scan: str = "", truth: str = "expert") -> pd.DataFrame:
@@ -160,20 +159,14 @@ def gain(arm: str, other: str) -> pd.Series:
 
 def few_patients() -> list[Numbers]:
     """For each number of labelled patients what a training reached from hip-drawn and from scratch, and the gain."""
-    t, found = table("few-patients/few_patients.csv"), []
-    for patients, rows in t[t.patients > 0].groupby("patients"):
-        starts = {name: rows[rows.start == name] for name in ("drawn hips", "scratch")}
-        drawn, scratch = (
-            Numbers(dice=s.dice.mean(), worst=s.dice.min(), asd_mm=s.asd_mm.mean()) for s in starts.values()
-        )
-        each = rows.groupby(["start", "draw", "patient"]).dice.mean()
-        low, high = interval((each["drawn hips"] - each["scratch"]).to_numpy())
-        minutes = rows.seconds.median() / 60
-        gain = drawn.dice - scratch.dice
-        found.append(
-            Numbers(patients=patients, drawn=drawn, scratch=scratch, gain=gain, low=low, high=high, minutes=minutes)
-        )
-    return found
+    t = table("few-patients/few_patients.csv")
+    found = summary(t)
+    each = {key: row.iloc[0] for key, row in found.groupby(["start", "patients"])}
+    minutes = t.groupby("patients").seconds.median() / 60
+    return [
+        Numbers(patients=n, drawn=each["drawn hips", n], scratch=each["scratch", n], minutes=minutes[n])
+        for n in sorted(set(t.patients) - {0})
+    ]
 
 
 def known_patients(arm: str) -> int:
@@ -506,18 +499,8 @@ def names() -> dict:
     rows = comparison() | tables_and_figures() | accuracy_to_discussion() | methods()
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
-    sources += (
-        costs,
-        field,
-        open_rows,
-        open_networks,
-        reaches,
-        epoch_of,
-        true_regions,
-        searched,
-        weights_record,
-        few_patients,
-    )
+    sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions, searched)
+    sources += (few_patients, read_record)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
