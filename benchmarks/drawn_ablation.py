@@ -16,7 +16,7 @@ from few_patients import NETWORK, scored
 
 from femur_lib._runtime.files import write_csv
 from femur_lib.cohort import read_cohort
-from femur_lib.config import Profile, load_profile
+from femur_lib.config import load_profile
 from femur_lib.lab.drawn import train_drawn
 from femur_lib.metrics.statistics import interval
 from femur_lib.runs import load_run
@@ -37,7 +37,7 @@ def main() -> None:
     cohort, rows = read_cohort(a.cohort), []
     for left_out in a.left_out:
         drawing = [kind for kind in kinds if kind != left_out]
-        used = Profile(**profile.model_dump() | {"recipe": {"base": "drawn", "drawing": drawing}})
+        used = profile.changed(recipe={"base": "drawn", "drawing": drawing})
         run = load_run(train_drawn(a.out / left_out, NETWORK, used, a.epochs))
         rows += scored(cohort, run, left_out=left_out, threshold=run.threshold)
         write_csv(a.out / "ablation.csv", pd.DataFrame(rows).round(4))

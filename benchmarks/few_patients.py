@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from femur_lib._runtime.files import write_csv
 from femur_lib.cohort import Cohort, read_cohort, read_subject
-from femur_lib.config import Profile, load_profile
+from femur_lib.config import load_profile
 from femur_lib.evaluation import score
 from femur_lib.inference import segment
 from femur_lib.metrics.statistics import interval
@@ -66,7 +66,7 @@ def main() -> None:
             scans = len(known.subjects)
             in_an_epoch = -(-profile.epoch_scans // scans) * scans
             for start, changed in STARTS.items():
-                used = Profile(**profile.model_dump() | changed)
+                used = profile.changed(**changed)
                 run = a.out / f"{start.replace(' ', '-')}-{n}-{draw}"
                 train(known, run, NETWORK, used, None, round(STEPS / in_an_epoch))
                 way = {"start": start, "patients": n, "draw": draw, "seconds": read_record(run)["seconds_training"]}

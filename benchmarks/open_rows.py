@@ -24,7 +24,7 @@ from method_order import altered
 from femur_lib import dataset, inference
 from femur_lib._runtime.files import write_csv
 from femur_lib.cohort import Cohort, folds, new_cohort, read_cohort
-from femur_lib.config import Profile, load_profile
+from femur_lib.config import load_profile
 from femur_lib.evaluation import score
 from femur_lib.inference import segment
 from femur_lib.phantom.cohort import SIZES, make_cohort, stacks
@@ -92,7 +92,7 @@ def main() -> None:
             for network in networks:
                 run = out / f"{arm.replace(' ', '-')}-{network}-seed{seed}"
                 recipe = {"base": "paper"} | ({"loss": "cross-entropy"} if arm == "no weights" else {})
-                settings = Profile(**profile.model_dump() | {"recipe": recipe, "training_seed": seed})
+                settings = profile.changed(recipe=recipe, training_seed=seed)
                 slices = the_middle_slice if arm == "one slice" else three_slices
                 dataset.three_slices = inference.three_slices = slices
                 table = out / f"{run.name}.csv"

@@ -66,7 +66,7 @@ layers, ops = keras.layers, keras.ops
 
 def settings(seed: int, **other: Any) -> Profile:
     """The workshop's, with another seed of the training and what else differs."""
-    return Profile(**PROFILE.model_dump() | {"recipe": {"base": "paper"}, "training_seed": seed} | other)
+    return PROFILE.changed(recipe={"base": "paper"}, training_seed=seed, **other)
 
 
 def rows(name: str, region: str, true: Volume, mask: np.ndarray) -> Iterator[dict]:

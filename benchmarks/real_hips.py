@@ -73,9 +73,9 @@ TIMED = ("monai", "nnunet", "nnunet small")  # these get the CPU time of another
 
 def profile_of(arm: str):
     """The profile of an arm."""
-    from femur_lib.config import Profile, load_profile
+    from femur_lib.config import load_profile
 
-    return Profile(**load_profile("hips").model_dump() | ARMS[arm][1])
+    return load_profile("hips").changed(**ARMS[arm][1])
 
 
 def ours(cohort, arm: str, fold: int, folder: Path) -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from femur_lib._runtime.files import write_csv
 from femur_lib.cohort import folds, read_cohort, read_subject
-from femur_lib.config import Profile, load_profile
+from femur_lib.config import load_profile
 from femur_lib.evaluation import evaluate, score, several_as_one
 from femur_lib.inference import segment
 from femur_lib.runs import load_run
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("cohort", type=Path)
     parser.add_argument("out", type=Path)
     a = parser.parse_args()
-    profile = Profile(**load_profile("hips").model_dump() | CHANGED)
+    profile = load_profile("hips").changed(**CHANGED)
     everybody = read_cohort(a.cohort)
     aside = folds(everybody, profile.folds, profile.seed)[0].validation
     known = replace(everybody, subjects=tuple(s for s in everybody.subjects if s.id not in aside))

@@ -212,6 +212,10 @@ class Profile(BaseModel):
             raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {base!r}")
         return Recipe(**RECIPES[base].model_dump() | given)
 
+    def changed(self, **settings: Any) -> "Profile":
+        """The same with other settings, checked as those of a file are."""
+        return Profile(**self.model_dump() | settings)
+
     def grid(self, dimensions: int) -> Grid:
         """The grid of 2D or of 3D networks."""
         return Grid(*(self.grid_2d if dimensions == 2 else self.grid_3d))

@@ -146,6 +146,15 @@ def test_ingredients_are_exchanged_one_by_one_and_the_name_says_so():
     assert recipe_of({"monitor": "loss"}).watched == ("val_loss", "min")
 
 
+def test_a_changed_profile_is_checked_and_keeps_the_rest():
+    workshop = load_profile("workshop")
+    other = workshop.changed(recipe="ours", epochs=3)
+    assert other.recipe == RECIPES["ours"]
+    assert other == workshop.model_copy(update={"recipe": RECIPES["ours"], "epochs": 3})
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        workshop.changed(epochs=0)
+
+
 @pytest.mark.parametrize("given", ["paper", "ours", {"base": "ours", "keep": "average"}])
 def test_a_profile_comes_back_from_a_record(given):
     profile = Profile(profile="x", recipe=given, networks=("3d-f8-l3",), training_seed=2)

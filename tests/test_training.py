@@ -51,10 +51,6 @@ def command(cohort, *runs: Path, network: str = "3d-f2-l2", profile: Profile = P
     return [sys.executable, "-c", SCRIPT, str(cohort.root), network, profile.model_dump_json(), *map(str, runs)]
 
 
-def changed(**settings) -> Profile:
-    return Profile(**PROFILE.model_dump() | settings)
-
-
 def quiet(line: str) -> None:
     """Say nothing."""
 
@@ -76,7 +72,7 @@ def run(tiny_cohort, tmp_path_factory) -> Path:
 
 def test_a_training_that_fails_in_its_first_epoch_is_not_in_the_way_of_the_next(tiny_cohort, tmp_path, monkeypatch):
     with pytest.raises(TrainingFailed, match="Lower the learning rate"):
-        train(tiny_cohort, tmp_path / "run", "3d-f2-l1", changed(learning_rate=1e30), 0, progress=quiet)
+        train(tiny_cohort, tmp_path / "run", "3d-f2-l1", PROFILE.changed(learning_rate=1e30), 0, progress=quiet)
     assert not list(tmp_path.glob("run*"))
 
     def fail(work, *_):
@@ -104,7 +100,7 @@ def test_a_run_holds_the_network_the_history_and_the_record_and_nothing_else(run
 
 
 def test_a_femur_outside_the_slices_that_are_trained_on_is_named_every_time(tiny_cohort, tmp_path):
-    profile = changed(grid_3d=(24, 24, 4), epochs=1)
+    profile = PROFILE.changed(grid_3d=(24, 24, 4), epochs=1)
     for run in ("one", "again"):  # the second finds the scans in the cache
         said: list[str] = []
         train(tiny_cohort, tmp_path / run, "3d-f2-l1", profile, 0, progress=said.append)
@@ -119,7 +115,7 @@ def test_the_spacing_of_a_run_is_that_of_its_training_scans_alone(tmp_path):
         for k in range(4):
             image, mask = tiny_hip(k)
             add(f"sub-{k}", f"p{k}", "R", "x", image, mask)
-    cohort, profile = read_cohort(tmp_path / "hips"), changed(epochs=1)
+    cohort, profile = read_cohort(tmp_path / "hips"), PROFILE.changed(epochs=1)
     for name in split(cohort, profile, 0)[1]:
         image, mask = read_subject(cohort[name])
         stretched = Volume(image.array, image.affine @ np.diag([1, 1, 1.4, 1]))
@@ -180,7 +176,7 @@ def test_what_somebody_else_puts_beside_a_training_at_work_stays(tiny_cohort, tm
             file.parent.mkdir(exist_ok=True)
             file.write_text("do not lose me")
 
-    train(tiny_cohort, tmp_path / "mine", "3d-f2-l1", changed(epochs=2), 0, progress=put)
+    train(tiny_cohort, tmp_path / "mine", "3d-f2-l1", PROFILE.changed(epochs=2), 0, progress=put)
     kept = {str(path.relative_to(tmp_path / "mine")) for path in (tmp_path / "mine").rglob("*") if path.is_file()}
     assert kept == {*FILES, "notes.txt", ".hidden", "epochs/plan.txt", "epochs/1.h5"}
 
@@ -251,7 +247,7 @@ def test_a_disk_that_becomes_full_while_scans_are_kept_is_said(tiny_cohort, tmp_
 
 
 def test_another_training_seed_gives_another_network_on_the_same_fold(run, tiny_cohort, tmp_path):
-    train(tiny_cohort, tmp_path / "other", "3d-f2-l2", changed(training_seed=1), 0, progress=quiet)
+    train(tiny_cohort, tmp_path / "other", "3d-f2-l2", PROFILE.changed(training_seed=1), 0, progress=quiet)
     records = [json.loads((folder / "run.json").read_text()) for folder in (run, tmp_path / "other")]
     assert records[0]["validation"] == records[1]["validation"]
     first_losses = [pd.read_csv(folder / "history.csv").loss[0] for folder in (run, tmp_path / "other")]
@@ -259,7 +255,7 @@ def test_another_training_seed_gives_another_network_on_the_same_fold(run, tiny_
 
 
 def test_our_recipe_holds_the_validation_scans_out_of_every_choice(tiny_cohort, tmp_path):
-    ours = changed(recipe="ours", epochs=2, flip_predictions=True)
+    ours = PROFILE.changed(recipe="ours", epochs=2, flip_predictions=True)
     loaded = load_run(train(tiny_cohort, tmp_path / "r", "2d-f2-l1", ours, 1, progress=quiet))
     assert (loaded.record["threshold_chosen_on"], loaded.record["kept"]) == ("training", "last")
     assert loaded.segmenter.flip
@@ -269,7 +265,7 @@ def test_weights_may_be_averaged_over_the_last_steps(tiny_cohort, tmp_path):
     keras.utils.set_random_seed(PROFILE.seed)
     start, moved = unet(PROFILE.architecture("3d-f2-l1")).get_weights(), {}
     for keep in ("last", "average"):
-        profile = changed(recipe={"base": "ours", "keep": keep}, epochs=2)
+        profile = PROFILE.changed(recipe={"base": "ours", "keep": keep}, epochs=2)
         run = load_run(train(tiny_cohort, tmp_path / keep, "3d-f2-l1", profile, 0, progress=quiet))
         assert run.record["kept"] == keep
         moved[keep] = sum(np.abs(a - b).sum() for a, b in zip(start, run.model.get_weights(), strict=True))
@@ -277,7 +273,7 @@ def test_weights_may_be_averaged_over_the_last_steps(tiny_cohort, tmp_path):
 
 
 def test_the_learning_rate_warms_up_for_an_epoch_and_falls_to_zero():
-    settings = resolve(changed(recipe="ours", epochs=20), "3d-f2-l2")
+    settings = resolve(PROFILE.changed(recipe="ours", epochs=20), "3d-f2-l2")
     rate = learning_rate(settings, steps_per_epoch=5)
     values = [float(rate(step)) for step in (0, 5, 50, 100)]
     assert values == pytest.approx([3e-4, 3e-3, 3e-3 * (1 + np.cos(np.pi * 45 / 95)) / 2, 3e-6], rel=1e-2)
@@ -285,7 +281,7 @@ def test_the_learning_rate_warms_up_for_an_epoch_and_falls_to_zero():
 
 
 def test_trained_in_half_width_a_run_says_so_and_its_network_is_saved_in_full(tiny_cohort, tmp_path):
-    profile = changed(precision="mixed_bfloat16", epochs=1)
+    profile = PROFILE.changed(precision="mixed_bfloat16", epochs=1)
     folder = train(tiny_cohort, tmp_path / "r", "3d-f2-l2", profile, 0, progress=quiet)
     assert load_run(folder).record["precision"] == "mixed_bfloat16"
     saved = keras.saving.load_model(folder / "model.keras", compile=False)
@@ -306,13 +302,13 @@ def test_a_fold_is_held_out_or_nobody(tiny_cohort):
     with pytest.raises(DataError, match="Fold 2 does not exist; 0 to 1"):
         split(tiny_cohort, PROFILE, 2)
     with pytest.raises(DataError, match="9 folds need at least 9 patients"):
-        split(tiny_cohort, changed(folds=9), 0)
+        split(tiny_cohort, PROFILE.changed(folds=9), 0)
 
 
 @pytest.mark.parametrize("network", ["3d-f2-l2-d1.2-gn", "2d-f2-l2"])
 def test_made_deterministic_two_trainings_are_alike_to_the_last_bit(tiny_cohort, tmp_path, network):
     """In a process of their own, for determinism lasts as long as the process."""
-    profile, runs = changed(epochs=3, deterministic=True, recipe="ours"), [tmp_path / name for name in "ab"]
+    profile, runs = PROFILE.changed(epochs=3, deterministic=True, recipe="ours"), [tmp_path / name for name in "ab"]
     subprocess.run(command(tiny_cohort, *runs, network=network, profile=profile), check=True, capture_output=True)
     weights = [load_run(run).model.get_weights() for run in runs]
     assert all((a == b).all() for a, b in zip(*weights, strict=True))
@@ -340,7 +336,7 @@ def test_a_training_begun_on_another_machine_goes_on_as_it_began(tiny_cohort, tm
     train(tiny_cohort, moved, "3d-f2-l2", PROFILE, 0, progress=said.append)
     assert said == [f"{moved} is finished already"]
     with pytest.raises(DataError, match="differs in"):
-        train(tiny_cohort, moved, "3d-f2-l2", changed(precision="float32"), 0, progress=quiet)
+        train(tiny_cohort, moved, "3d-f2-l2", PROFILE.changed(precision="float32"), 0, progress=quiet)
 
 
 def test_two_processes_with_one_run_train_it_once(run, tiny_cohort, tmp_path):

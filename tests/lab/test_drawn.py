@@ -55,7 +55,7 @@ def test_started_again_it_is_found_and_with_other_chances_it_is_refused(trained)
     said = []
     train_drawn(trained[0], NETWORK, PROFILE, progress=said.append)
     assert "finished already" in said[-1]
-    other = Profile(**PROFILE.model_dump() | {"recipe": {"base": "drawn", "drawing": ["contrast"]}})
+    other = PROFILE.changed(recipe={"base": "drawn", "drawing": ["contrast"]})
     with pytest.raises(DataError, match=r"differs in profile\.recipe"):
         train_drawn(trained[0], NETWORK, other, progress=quiet)
 

@@ -1,7 +1,7 @@
 """A study that is stopped, started by several, or robbed of its scans and its clock, comes to its end all the same.
 
-Slow: ``make slow``. Every training is a program that imports TensorFlow anew. With MEASURE_FAULTS=1 the study is stopped
-more often, and the rows of results/faults/faults.csv are written.
+Slow: ``make slow``. Every training is a program that imports TensorFlow anew. With MEASURE_FAULTS=1 the study is
+stopped more often, and the rows of results/faults/faults.csv are written.
 """
 
 import hashlib
