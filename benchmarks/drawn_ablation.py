@@ -39,7 +39,7 @@ def main() -> None:
         drawing = [kind for kind in kinds if kind != left_out]
         used = profile.changed(recipe={"base": "drawn", "drawing": drawing})
         run = load_run(train_drawn(a.out / left_out, NETWORK, used, a.epochs))
-        rows += scored(cohort, run, left_out=left_out, threshold=run.threshold)
+        rows += scored(cohort, run, left_out=left_out, threshold=run.segmenter.threshold)
         write_csv(a.out / "ablation.csv", pd.DataFrame(rows).round(4))
     print(summary(pd.DataFrame(rows)).to_string(index=False))
 
