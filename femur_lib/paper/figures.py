@@ -114,7 +114,7 @@ def figure_3(scores: Mapping[str, pd.DataFrame], synthetic: bool) -> Figure:
     axes[0].set_ylim(len(scores) + 0.6, 0.4)
     marks = [
         Line2D([], [], ls="", marker=".", color=PREDICTED, label="one scan of ours"),
-        Line2D([], [], color="black", label="our median, middle half, and reach to 1.5 times its length"),
+        Line2D([], [], color="black", label="ours: median; box, the middle half; whiskers, up to 1.5 boxes"),
     ]
     if set(scores) & set(printed):
         label = "the paper's mean, on its own scans"

@@ -272,7 +272,7 @@ JUDGES: dict[str, Judge] = {
         0.0585: "that is the share of all voxels that are marked; how much of it is femur?",
         0.16: "that is the share of wrong voxels among the marked ones",
     }, "of all marked voxels, how many are femur? Count them among 1000 voxels",
-    within=0.007, why="1 % of a lot of background is much, beside 5 % of femur"),
+    within=0.007, why="there is nineteen times as much background as femur, so 1 % of it is a lot"),
     "05.3": tried(largest_component, f.PIECES, {
         "that is the background: label 0 is no piece": f.piece(np.argmax),
         "that is the piece with number 1: it comes first, but is it the largest?": f.piece(lambda sizes: 1),
@@ -305,7 +305,7 @@ JUDGES: dict[str, Judge] = {
         "never let a value fall below the one before it": lambda p: f.holm(p, monotone=False),
         "no p is above 1": lambda p: f.holm(p, limit=False),
         "they are corrected, but in order of size: give each back its own place": f.holm_sorted,
-        "multiply by how many are left; dividing by the rank controls the false discovery rate":
+        "multiply by how many are left; dividing by the rank lets a share of the findings be false":
             lambda p: f.holm(p, factors="n / k"),
         "these are the p-values as they were": lambda p: np.asarray(p, float),
     }, "sort, multiply the smallest by n, the next by n - 1, …, let none fall below the one before, undo the sorting",
@@ -344,7 +344,7 @@ JUDGES: dict[str, Judge] = {
         "a difference has a sign: take no absolute values":
             lambda a, b: f.limits(np.abs(np.subtract(a, b)), np.zeros(len(a))),
     }, "the lower limit, then the upper: the mean of first minus second, -/+ 1.96 standard deviations",
-    why="the mean is what the two differ by always, the spread what they differ by this time"),
+    why="the mean is the systematic difference, which can be taken off; the spread is the random one of each hip"),
     "07.4": chosen({"b"}, {
         "a": "is bone in proportion to 1 / age?",
         "b": "what makes the two groups alike?",
@@ -378,6 +378,7 @@ JUDGES: dict[str, Judge] = {
         "these are the patients of the first list": lambda a, b: _patients(a),
         "one letter is not a name": lambda a, b: {n[0] for n in a} & {n[0] for n in b},
         "a name can have more or fewer than four letters": lambda a, b: {n[:4] for n in a} & {n[:4] for n in b},
+        "these are the right patients: return them as a set": lambda a, b: sorted(_patients(a) & _patients(b)),
     }, "who is in both lists?", why="patients leak, not slices"),
     "09.2": tried(_softmax(-1), [(VOTES,)], {
         "your sum goes over the rows, not over the two votes of a voxel": _softmax(0),
