@@ -3,9 +3,9 @@
     nice python benchmarks/drawn_ablation.py hips out [--epochs 6] [--left-out none contrast ...]
 
 Trains on drawn hips at a quarter of the length of the weights "hip-drawn", once with everything that the recipe
-``drawn`` leaves to chance and once without each of its kinds. Every threshold comes from drawn hips by the usual rule.
-A second start goes on with what is there. Writes OUT/ablation.csv, one row a hip and network; prints the means, and by
-how much Dice falls without a kind, with the middle 95 % of a bootstrap over patients.
+``drawn`` leaves to chance and once without each of its kinds. Every threshold comes from drawn hips by the rule of
+"hip-drawn". A second start goes on with what is there. Writes OUT/ablation.csv, one row a hip and network; prints the
+means, and by how much Dice falls without a kind, with the middle 95 % of a bootstrap over patients.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--left-out", nargs="+", choices=[EVERYTHING, *kinds], default=[EVERYTHING, *kinds])
     a = parser.parse_args()
     cohort, rows = read_cohort(a.cohort), []
-    for left_out in a.left_out:
+    for left_out in dict.fromkeys([EVERYTHING, *a.left_out]):  # with everything first: the others are compared with it
         drawing = [kind for kind in kinds if kind != left_out]
         used = profile.changed(recipe={"base": "drawn", "drawing": drawing})
         run = load_run(train_drawn(a.out / left_out, NETWORK, used, a.epochs))

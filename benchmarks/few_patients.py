@@ -2,11 +2,12 @@
 
     nice python benchmarks/few_patients.py hips out [--patients 1 2 4 8 12] [--draws 3]
 
-In each draw the patients are shuffled: the last four are set aside, and the first N are trained on. A training has 240
-steps whatever N is, once from the weights "hip-drawn" at the rate of the profile ``few``, once from scratch at twice
-that rate. The threshold comes from the training's own scans. The row of 0 patients is "hip-drawn" as it is, with the
-threshold that drawn hips chose. A second start goes on with what is there. Writes OUT/few_patients.csv, one row a hip
-and way, and few_patients.png; prints means with intervals from a bootstrap over patients.
+In each draw the patients are shuffled: the last four are set aside, and the first N are trained on. A training has
+about 240 steps whatever N is (whole epochs), once from the weights "hip-drawn" at the rate of the profile ``few``, once
+from scratch at twice that rate. The threshold comes from the training's own scans; of each mask the largest piece is
+kept. The row of 0 patients is "hip-drawn" as it is, with the threshold that drawn hips chose. A second start goes on
+with what is there. Writes OUT/few_patients.csv, one row a hip and way, and few_patients.png; prints means over patients
+(of each its mean over hips and draws), with intervals from a bootstrap over patients.
 """
 
 import argparse
@@ -57,6 +58,8 @@ def main() -> None:
     a = parser.parse_args()
     cohort, profile = read_cohort(a.cohort), load_profile("few")
     everybody = sorted({s.patient for s in cohort.subjects})
+    if max(a.patients) + ASIDE > len(everybody):
+        parser.error(f"{max(a.patients)} patients and {ASIDE} set aside are more than the cohort's {len(everybody)}")
     rows = scored(cohort, load_run("hip-drawn"), start="drawn hips", patients=0, draw=0, seconds=0.0)
     for draw in range(a.draws):
         order = np.random.default_rng(draw).permutation(everybody).tolist()
@@ -78,19 +81,21 @@ def main() -> None:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean Dice and ASD of each way, with 95 % bootstrap intervals over the patients that were set aside.
+    """Mean Dice and ASD of each way, with 95 % bootstrap intervals over the patients that were set aside in any draw.
 
     ``gain`` is the Dice of a training from the weights less that of the same training from scratch, patient by patient.
     """
-    each = rows.groupby(["start", "patients", "draw", "patient"]).dice.mean()
+    each = rows.groupby(["start", "patients", "patient"])[["dice", "asd_mm"]].mean()
     table = []
     for (start, n), way in rows.groupby(["start", "patients"], sort=False):
-        low, high = interval(each[start, n].to_numpy())
-        row = {"start": start, "patients": n, "dice": way.dice.mean(), "low": low, "high": high}
-        if start == "drawn hips" and ("scratch", n) in each:
-            gain = (each[start, n] - each["scratch", n]).dropna().to_numpy()
+        by_patient = each.loc[start, n]
+        low, high = interval(by_patient.dice.to_numpy())
+        row = {"start": start, "patients": n, "dice": by_patient.dice.mean(), "low": low, "high": high}
+        if start == "drawn hips" and n and "scratch" in each.index:
+            gain = (by_patient.dice - each.loc["scratch", n].dice).to_numpy()
             row |= dict(zip(("gain", "gain_low", "gain_high"), (gain.mean(), *interval(gain)), strict=True))
-        table.append(row | {"worst": way.dice.min(), "asd_mm": way.asd_mm.mean(), "seconds": way.seconds.median()})
+        row |= {"worst": way.dice.min(), "asd_mm": by_patient.asd_mm.mean(), "seconds": way.seconds.median()}
+        table.append(row)
     return pd.DataFrame(table)
 
 

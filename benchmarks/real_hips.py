@@ -35,6 +35,7 @@ import joblib
 import pandas as pd
 
 import femur_lib
+from femur_lib._runtime.files import write_csv, write_json
 from femur_lib.cohort import read_cohort
 from femur_lib.metrics.statistics import interval
 
@@ -88,7 +89,7 @@ def ours(cohort, arm: str, fold: int, folder: Path) -> None:
     before = json.loads(note.read_text())["seconds"] if note.is_file() else 0.0
 
     def progress(line: str) -> None:
-        note.write_text(json.dumps({"seconds": before + time.process_time()}))
+        write_json(note, {"seconds": before + time.process_time()})
         print(line, flush=True)
 
     train(cohort, folder, ARMS[arm][0], profile_of(arm), fold, progress=progress)
@@ -138,8 +139,8 @@ def peer(cohort, arm: str, fold: int, folder: Path, budget: float, pelvis: Path 
         write_volume(folder / "predictions" / f"{name}{SUFFIXES['mask']}", found, mask.affine, mask.forms)
         rows.append({"participant_id": name, **score(mask, Volume(found, p.affine))})
     record |= {"threshold": threshold, "training": list(training)}
-    (folder / "run.json").write_text(json.dumps(record, indent=2))
-    pd.DataFrame(rows).to_csv(folder / "scores.csv", index=False)
+    write_json(folder / "run.json", record)
+    write_csv(folder / "scores.csv", pd.DataFrame(rows))
 
 
 def nnunet(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
@@ -154,10 +155,10 @@ def nnunet(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
     folds, out = [{"train": list(a), "val": list(b)} for a, b in splits], folder / "predictions"
     record = nnunet_peer.train_and_predict(cohort, folds, arm, fold, folder.parent / ".nnunet", out, budget)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(record | {"training": folds[fold]["train"]}, indent=2))
+    write_json(folder / "run.json", record | {"training": folds[fold]["train"]})
     truths = {name: cohort[name].mask for name in folds[fold]["val"]}
     scores = score_files(truths, out) if out.is_dir() else pd.DataFrame(columns=["dice", "asd_mm", "msd_mm"])
-    scores.to_csv(folder / "scores.csv", index=False)
+    write_csv(folder / "scores.csv", scores)
 
 
 def folder_of(out: Path, arm: str, fold: int) -> Path:
@@ -197,7 +198,7 @@ def table(out: Path, arms: list[str], folds: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def differences(out: Path, folds: list[int]) -> pd.DataFrame:
+def differences(out: Path, folds: list[int], patient_of: dict[str, str]) -> pd.DataFrame:
     """Each ingredient's effect on Dice: the arm minus the baseline, for each patient, over the folds that both have."""
     rows = []
     for arm in [a for a in INGREDIENTS if a != BASELINE]:
@@ -208,7 +209,7 @@ def differences(out: Path, folds: list[int]) -> pd.DataFrame:
         changed, baseline = (
             pd.concat([pd.read_csv(paths[i], index_col="participant_id") for paths in both]).dice for i in (0, 1)
         )
-        by_patient = (changed - baseline).groupby(changed.index.str.rstrip("LR")).mean()  # sub-case01L, sub-case01R
+        by_patient = (changed - baseline).groupby(patient_of).mean()
         low, high = interval(by_patient.to_numpy())
         rows.append(
             {
@@ -272,7 +273,8 @@ def main() -> None:
             job.result()
     print(f"femur_lib {femur_lib.__version__}\n{table(a.out, arms, a.folds).to_string(index=False)}")
     if a.ingredients:
-        print(f"\n{differences(a.out, a.folds).to_string(index=False)}")
+        patient_of = {s.id: s.patient for s in cohort.subjects}
+        print(f"\n{differences(a.out, a.folds, patient_of).to_string(index=False)}")
 
 
 if __name__ == "__main__":

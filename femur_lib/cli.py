@@ -370,7 +370,7 @@ def _predict(a) -> None:
     from femur_lib.cohort import read_cohort
     from femur_lib.evaluation import predict_files, scans_of_cohort, scans_of_files, several_as_one
     from femur_lib.lab.pelvis import predict_pelves
-    from femur_lib.runs import load_run, run_folder
+    from femur_lib.runs import load_run, run_folder, scans_known_to
 
     runs = [a.folder, *takewhile(lambda path: (run_folder(path) / "run.json").is_file(), a.images)]
     a.images = a.images[len(runs) - 1 :]
@@ -386,8 +386,10 @@ def _predict(a) -> None:
     scans = scans_of_files(a.images) if cohort is None else []
     loaded = [load_run(run, a.precision, a.patches) for run in runs]
     if cohort is not None:
-        seen = [name for run in loaded for name in run.record["training"]] if a.subjects == "unseen" else []
+        seen = [name for run in loaded for name in scans_known_to(run.record)] if a.subjects == "unseen" else []
         scans = scans_of_cohort(cohort, leave_out=seen)
+        if len(scans) < len(cohort.subjects):
+            _say(f"{len(cohort.subjects) - len(scans)} scans of patients that the network was trained on are left out")
         if not scans:
             new = "the run was not trained on" if len(runs) == 1 else "is new to all of the runs"
             raise DataError(f"{a.cohort} has no scan that {new}.", "Pass --subjects all.")

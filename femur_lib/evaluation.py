@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import checksums, find_damage, write_csv, write_json
+from femur_lib._runtime.files import checksums, find_damage, read_json, write_csv, write_json
 from femur_lib._runtime.locks import exclusive_lock
 from femur_lib._runtime.machine import side_by_side
 from femur_lib._runtime.words import Progress
@@ -43,7 +43,7 @@ from femur_lib.metrics.curves import (
 )
 from femur_lib.metrics.overlap import overlap
 from femur_lib.metrics.surface_distance import distances
-from femur_lib.runs import SEAL, Run, kept_epoch, read_history, read_record
+from femur_lib.runs import MEND, SEAL, Run, data_hash, kept_epoch, read_history, read_record, scans_known_to
 from femur_lib.volumes import (
     Volume,
     by_name,
@@ -83,8 +83,9 @@ def scans_of_files(images: Sequence[str | os.PathLike]) -> list[Scan]:
 
 
 def scans_of_cohort(cohort: Cohort, leave_out: Sequence[str] = ()) -> list[Scan]:
-    """The scans of a cohort with their masks, except those named."""
-    return [Scan(s.id, s.image, s.mask) for s in cohort.subjects if s.id not in leave_out]
+    """The scans of a cohort with their masks, except those of the patients whose scans are named."""
+    known = {s.patient for s in cohort.subjects if s.id in leave_out}
+    return [Scan(s.id, s.image, s.mask) for s in cohort.subjects if s.patient not in known]
 
 
 def predict_files(
@@ -311,28 +312,37 @@ class Evaluation:
 
 
 def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -> Evaluation:
-    """Segment and score every scan of a cohort that a run was not trained on; or return what an earlier call wrote.
+    """Segment and score every scan of patients that a run was not trained on; or return what an earlier call wrote.
 
     In which slices scans are segmented is up to the run's profile (``evaluation_slices``). However many there are, it
     takes the memory of one scan; of up to eight where there are cores for them.
 
     Raises:
-        DataError: there is no such scan, or one does not fit the network.
+        DataError: there is no such scan, one does not fit the network, or the run was evaluated on other scans.
     """
+    scans = scans_of_cohort(cohort, leave_out=scans_known_to(run.record))
+    if not scans:
+        raise DataError(
+            f"{cohort.root} has no scan that the run {run.folder} was not trained on.", "Train with a fold held out."
+        )
     if find_damage(run.folder, SEAL):  # not evaluated, or not as it was written
         with exclusive_lock(run.folder, progress):
             if find_damage(run.folder, SEAL):  # still so, after another process may have been waited for
-                _evaluate(cohort, run, progress)
+                _evaluate(cohort, scans, run, progress)
+    sealed = read_json(run.folder / SEAL, MEND).get("data_sha256")  # older ones do not say it
+    if sealed and sealed != data_hash(cohort, [scan.name for scan in scans]):
+        raise DataError(
+            f"{run.folder} was evaluated on other scans or masks than those of {cohort.root}; the same were expected.",
+            f"Remove its {SEAL} to score these instead; score other cohorts with femur predict and femur score.",
+        )
     return read_evaluation(run.folder)
 
 
-def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
+def _evaluate(cohort: Cohort, scans: Sequence[Scan], run: Run, progress: Progress) -> None:
     folder, started = run.folder, time.monotonic()
-    scans = scans_of_cohort(cohort, leave_out=run.record["training"])
-    if not scans:
-        raise DataError(
-            f"{cohort.root} has no scan that the run {folder} was not trained on.", "Train with a fold held out."
-        )
+    left_out = len(cohort.subjects) - len(scans)
+    if left_out:
+        progress(f"{left_out} scans of patients that the network was trained on are left out")
     (folder / SEAL).unlink(missing_ok=True)
     segmenter = replace(run.segmenter, every_slice=run.record["profile"]["evaluation_slices"] == "all")
     predict_files(segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
@@ -357,7 +367,8 @@ def _evaluate(cohort: Cohort, run: Run, progress: Progress) -> None:
     write_csv(folder / "components.csv", components)
     write_histograms(folder / "curves.npz", curves)
     seconds = round(time.monotonic() - started, 1)
-    write_json(folder / SEAL, {"seconds": seconds, "files": checksums(folder, FILES)})
+    seal = {"seconds": seconds, "data_sha256": data_hash(cohort, [scan.name for scan in scans])}
+    write_json(folder / SEAL, seal | {"files": checksums(folder, FILES)})
 
 
 def read_evaluation(folder: str | os.PathLike) -> Evaluation:

@@ -140,19 +140,11 @@ def predict_volume(segmenter: Segmenter, volume: Volume) -> Volume:
     seen = to_grid(stack, segmenter.grid, segmenter.every_slice)
     with _one_at_a_time:
         p = grid_probability(segmenter, seen)
-        if segmenter.flip:
-            p = (p + grid_probability(segmenter, seen[:, ::-1])[:, ::-1]) / 2
     return from_stack(from_grid(p, stack.shape), volume)
 
 
 def grid_probability(segmenter: Segmenter, stack: np.ndarray) -> np.ndarray:
-    """Femur probability of a stack that is on the network's grid.
-
-    A 2D network sees slice after slice. A 3D network sees all at once if they are not more than it was trained on, and
-    otherwise window after window (:func:`slice_windows`). The window that is most like what training showed, usually
-    the central one (:func:`femur_lib.preprocessing.reference_slices`), answers alone, and fades into its neighbours
-    only towards its ends, where it does not see what follows; and so do these. The steps are small because a network
-    knows a femur by its place, too: a window that is far from the reference finds one where none is.
+    """Femur probability of a stack that is on the network's grid; with ``flip`` the mean with that of the mirrored one.
 
     Args:
         segmenter: the trained network.
@@ -160,6 +152,19 @@ def grid_probability(segmenter: Segmenter, stack: np.ndarray) -> np.ndarray:
 
     Returns:
         float32, the stack's shape.
+    """
+    p = _grid_probability(segmenter, stack)
+    return (p + _grid_probability(segmenter, stack[:, ::-1])[:, ::-1]) / 2 if segmenter.flip else p
+
+
+def _grid_probability(segmenter: Segmenter, stack: np.ndarray) -> np.ndarray:
+    """Without regard to ``flip``.
+
+    A 2D network sees slice after slice. A 3D network sees all at once if they are not more than it was trained on, and
+    otherwise window after window (:func:`slice_windows`). The window that is most like what training showed, usually
+    the central one (:func:`femur_lib.preprocessing.reference_slices`), answers alone, and fades into its neighbours
+    only towards its ends, where it does not see what follows; and so do these. The steps are small because a network
+    knows a femur by its place, too: a window that is far from the reference finds one where none is.
     """
     model, a, patches = segmenter.model, segmenter.architecture, segmenter.patches
     rows, columns, slices = stack.shape

@@ -236,6 +236,11 @@ def describe_start(start: str, settings: Settings) -> dict[str, str]:
     return {"run": folder.name, **checksums(folder, ("model.keras",))}
 
 
+def scans_known_to(record: dict) -> list[str]:
+    """Names of the scans that a run's network has learned from, those of the run that it started from included."""
+    return [*record["training"], *record.get("known_before", [])]
+
+
 def data_hash(cohort: Cohort, subjects: Sequence[str]) -> str:
     """SHA-256 over the names and contents of the subjects' images and masks."""
     digest = hashlib.sha256()

@@ -50,6 +50,7 @@ from femur_lib.runs import (
     precision_begun_in,
     read_record,
     refuse_anothers,
+    scans_known_to,
 )
 from femur_lib.unet import rebuilt, unet
 
@@ -98,6 +99,10 @@ def train(
         "synthetic": cohort.synthetic,
         "data_sha256": data_hash(cohort, training + validation),
     }
+    start = read_record(profile.start_from) if profile.start_from else {}
+    if start and not Profile(**start["profile"]).recipe.drawing:  # drawn hips are in no cohort
+        described["known_before"] = scans_known_to(start)
+        check_unknown(cohort, validation, described["known_before"], profile.start_from)
 
     def load(settings: Settings, work: Path) -> Material:
         cache = run.parent / ".femur-cache"
@@ -113,6 +118,18 @@ def train(
         return of_cohort(cohort, settings, training_samples, validation_samples)
 
     return train_on(run, network, profile, fold, epochs, described, load, progress)
+
+
+def check_unknown(cohort: Cohort, validation: Sequence[str], known: Sequence[str], start: str) -> None:
+    """Raise a DataError if a network to start from knows a patient who is to judge the training."""
+    patients = {s.patient for s in cohort.subjects if s.id in known}
+    shared = [name for name in validation if cohort[name].patient in patients]
+    if shared:
+        raise DataError(
+            f"{start} was trained on patients whom this fold keeps for validation ({', '.join(shared)}); a network "
+            "that does not know them was expected.",
+            "Start from the run of the same fold, or from weights that have seen none of these patients.",
+        )
 
 
 @dataclass(frozen=True)
@@ -349,7 +366,7 @@ def _past(history: Path, epochs: int) -> pd.DataFrame:
     if not epochs:
         history.unlink(missing_ok=True)
         return pd.DataFrame()
-    rows = pd.read_csv(history)
+    rows = pd.read_csv(history, float_precision="round_trip")  # else pandas 2 reads some in with another last bit
     rows = rows[rows.epoch < epochs].drop_duplicates("epoch", keep="last")
     write_csv(history, rows)
     return rows

@@ -25,6 +25,7 @@ from femur_lib.evaluation import (
     predict_files,
     read_evaluation,
     read_prediction,
+    scans_of_cohort,
     scans_of_files,
     score,
     score_files,
@@ -147,7 +148,7 @@ def test_thirty_slices_of_air_at_one_end_leave_the_dice_as_it_was(trained_runs, 
 def test_evaluation_predicts_the_slices_that_the_profile_says(cohort_copy, tmp_path, slices):
     cohort = read_cohort(cohort_copy)
     made = replace(BRIGHT, grid=Grid(24, 24, 4), grid_spacing_mm=(2, 2, 5))
-    record = {"training": [s.id for s in cohort.subjects[1:]], "profile": {"evaluation_slices": slices}}
+    record = {"training": [s.id for s in cohort.subjects[2:]], "profile": {"evaluation_slices": slices}}
     (tmp_path / "run").mkdir()
     evaluate(cohort, Run(tmp_path / "run", record, made))
     mask = to_stack(read_prediction(tmp_path / "run/predictions" / f"{cohort.subjects[0].id}_mask.nii.gz")).array
@@ -378,6 +379,8 @@ def test_many_cores_give_the_same_scores_in_the_same_order(evaluated, tiny_cohor
     said: list[str] = []
     pd.testing.assert_frame_equal(evaluate(tiny_cohort, load_run(folder), said.append).components, found.components)
     count = len(found.scores)
+    left_out = len(tiny_cohort.subjects) - count
+    assert said.pop(0) == f"{left_out} scans of patients that the network was trained on are left out"
     assert [line.split(" ", 1)[1] for line in said] == [f"({n} of {count})" for n in range(1, count + 1)]
 
 
@@ -386,6 +389,30 @@ def test_a_run_that_was_trained_on_everybody_has_nothing_to_be_scored_on(evaluat
     seen = Cohort(tiny_cohort.root, tuple(tiny_cohort[n] for n in run.record["training"]))
     with pytest.raises(DataError, match=r"has no scan that the run .* was not trained on"):
         evaluate(seen, replace(run, folder=tmp_path))
+
+
+def test_scores_of_other_scans_or_of_other_masks_are_never_given_for_those_asked_for(evaluated, cohort_copy, tmp_path):
+    original, found = evaluated
+    folder = shutil.copytree(original, tmp_path / "run")
+    cohort, run = read_cohort(cohort_copy), load_run(folder)
+    pd.testing.assert_frame_equal(evaluate(cohort, run).scores, found.scores)  # a copy holds the same scans
+    fewer = Cohort(cohort.root, tuple(s for s in cohort.subjects if s.id != found.scores.participant_id[0]))
+    corrected = cohort[found.scores.participant_id[0]].mask
+    with pytest.raises(DataError, match=r"evaluated on other scans or masks than those of .*copy.* Remove its"):
+        evaluate(fewer, run)
+    _, mask = read_subject(cohort[found.scores.participant_id[0]])
+    write_volume(corrected, np.roll(mask.array, 2, axis=0), mask.affine)
+    with pytest.raises(DataError, match="evaluated on other scans or masks"):
+        evaluate(cohort, run)
+    (folder / SEAL).unlink()
+    assert (evaluate(cohort, run).scores.dice != found.scores.dice).any()
+
+
+def test_the_other_hip_of_a_patient_who_was_trained_on_is_not_new(tiny_cohort):
+    of_patient = tiny_cohort.table().groupby("patient").participant_id.agg(list)
+    both = next(names for names in of_patient if len(names) == 2)
+    left = {scan.name for scan in scans_of_cohort(tiny_cohort, leave_out=both[:1])}
+    assert left == {s.id for s in tiny_cohort.subjects} - set(both)
 
 
 @pytest.mark.parametrize("name", [*FILES, SEAL])

@@ -59,6 +59,16 @@ def train_drawn(
             f"The profile {profile.profile} has the recipe {profile.recipe.base}; drawn was expected.",
             "Choose the profile drawn, or give a cohort to train on.",
         )
+    if profile.recipe.loss in ("weighted-cross-entropy", "border-weighted"):
+        raise DataError(
+            f"The loss {profile.recipe.loss} is weighted by the masks of a training, and drawn ones come during it.",
+            "Choose cross-entropy or dice-cross-entropy.",
+        )
+    if profile.subjects < HELD_OUT:
+        raise DataError(
+            f"The profile {profile.profile} draws {profile.subjects} subjects; at least {HELD_OUT} were expected.",
+            "Ask for more: every eighth chooses the threshold instead of training.",
+        )
     if profile.architecture(network).dimensions != 3:
         raise DataError(f"{network} is a 2D network; on drawn hips 3D ones can be trained.", "Choose one of these.")
     chosen = range(HELD_OUT - 1, profile.subjects, HELD_OUT)

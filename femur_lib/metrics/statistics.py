@@ -80,31 +80,3 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
         return float("nan"), float("nan")
     found = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=seed).confidence_interval
     return float(found.low), float(found.high)
-
-
-def verdict(difference: pd.Series, fold_of: pd.Series, another_seed: float = np.nan) -> dict:
-    """What the differences of single scans say about the claim that they are positive.
-
-    The claim holds if the bootstrap interval of the mean lies above 0, and so does the mean of each fold (which is
-    another training, on other scans), and the mean is larger than what another seed alone changed. It does not hold if
-    all three say the opposite. In every other case it cannot be told.
-
-    Args:
-        difference: of a score, by scan.
-        fold_of: by scan, the fold in which it was held out.
-        another_seed: how much a mean changed between two trainings that differ in their seed alone; NaN if unknown.
-
-    Returns:
-        The mean difference, its interval ("from", "to"), "folds > 0", "another seed", and the verdict.
-    """
-    mean, (low, high) = float(difference.mean()), interval(difference.to_numpy())
-    in_folds = difference.groupby(fold_of).mean()
-    said = "cannot be told"
-    if not abs(mean) <= another_seed:  # also true where another_seed is NaN
-        if low > 0 and (in_folds > 0).all():
-            said = "holds"
-        if high < 0 and (in_folds < 0).all():
-            said = "does not hold"
-    positive = f"{(in_folds > 0).sum()} of {len(in_folds)}"
-    found = {"difference": mean, "from": low, "to": high, "folds > 0": positive, "another seed": another_seed}
-    return found | {"verdict": said}

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from femur_lib import runs
 from femur_lib._runtime.errors import DataError
 from femur_lib.cli import main
 from femur_lib.config import Profile, load_profile, resolve
-from femur_lib.evaluation import predict_files, scans_of_files
+from femur_lib.evaluation import evaluate, predict_files, scans_of_files
+from femur_lib.inference import grid_probability
 from femur_lib.lab import drawn
 from femur_lib.lab.drawn import DrawnHips, pack, train_drawn
 from femur_lib.phantom.shares import draw_varied_person, paint_shares
@@ -126,6 +128,48 @@ def test_a_training_starts_from_a_run_and_its_record_says_so(trained, tiny_cohor
         np.testing.assert_allclose(old, new, atol=1e-5)
     record = read_record(run)
     assert record["started_from"] == {"run": "run", "model.keras": read_record(trained[0])["files"]["model.keras"]}
+
+
+def test_a_fold_is_not_judged_by_patients_whom_its_start_knows(tiny_cohort, tmp_path, monkeypatch):
+    first = train(tiny_cohort, tmp_path / "first", NETWORK, FEW, 0, progress=quiet)
+    go_on = FEW.changed(start_from=str(first))
+    second = train(tiny_cohort, tmp_path / "second", NETWORK, go_on, 0, progress=quiet)
+    known = sorted(read_record(first)["training"])
+    assert sorted(runs.scans_known_to(read_record(second))) == sorted(2 * known)
+    everybody = train(tiny_cohort, tmp_path / "all", NETWORK, go_on, None, progress=quiet)
+    for start, fold in ((first, 1), (everybody, 0)):
+        with pytest.raises(DataError, match=r"trained on patients whom this fold keeps for validation \(sub-"):
+            train(tiny_cohort, tmp_path / "no", NETWORK, FEW.changed(start_from=str(start)), fold, progress=quiet)
+    with pytest.raises(DataError, match="has no scan that the run"):
+        evaluate(tiny_cohort, load_run(everybody))
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"subjects": 7}, "draws 7 subjects; at least 8"),
+        ({"recipe": {"base": "drawn", "loss": "weighted-cross-entropy"}}, "loss weighted-cross-entropy is weighted"),
+    ],
+)
+def test_what_cannot_be_trained_on_drawn_hips_is_refused_before_any_is_painted(tmp_path, settings, says):
+    with pytest.raises(DataError, match=says):
+        train_drawn(tmp_path / "run", NETWORK, PROFILE.changed(**settings), progress=quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_threshold_is_chosen_on_predictions_as_they_are_made(trained, monkeypatch):
+    """With the flip, if the profile asks for it."""
+    seen = []
+    monkeypatch.setattr(drawn, "paint_women", lambda seed, numbers, *_: [painted(seed, k) for k in numbers])
+    monkeypatch.setattr(drawn, "grid_probability", lambda s, x: seen.append(s.flip) or grid_probability(s, x))
+    flipped = PROFILE.changed(flip_predictions=True, epochs=1)
+    run = load_run(train_drawn(trained[0].with_name("flipped"), NETWORK, flipped, progress=quiet))
+    assert seen
+    assert all(seen)
+    x = np.random.default_rng(0).normal(size=(32, 24, 8)).astype(np.float32)
+    one, other = (grid_probability(replace(run.segmenter, flip=False), y) for y in (x, x[:, ::-1]))
+    np.testing.assert_allclose(grid_probability(run.segmenter, x), (one + other[:, ::-1]) / 2, atol=1e-6)
 
 
 def test_what_cannot_be_started_from_is_refused_before_any_work(trained, tiny_cohort, tmp_path):
