@@ -101,8 +101,8 @@ def train(
     }
     start = read_record(profile.start_from) if profile.start_from else {}
     if start and not Profile(**start["profile"]).recipe.drawing:  # drawn hips are in no cohort
-        described["known_before"] = scans_known_to(start)
-        check_unknown(cohort, validation, described["known_before"], profile.start_from)
+        described["known_before"] = known = scans_known_to(start)
+        check_unknown(cohort, validation, known, profile.start_from)
 
     def load(settings: Settings, work: Path) -> Material:
         cache = run.parent / ".femur-cache"
