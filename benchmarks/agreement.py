@@ -1,7 +1,7 @@
 """How well do networks agree with each other, and how well with the labels? Read this before you turn another knob.
 
     python benchmarks/real_hips.py hips out --like "half length" --arms "half length" "another seed" "two dimensions" \\
-        drawn monai "nnunet small"
+        drawn monai
     python benchmarks/agreement.py hips out --results results/agreement
 
 It compares the masks of held-out hips that real_hips.py has left in ``out``: those of each two arms, and those of each
@@ -29,7 +29,7 @@ from femur_lib.metrics.statistics import interval
 from femur_lib.metrics.surface_distance import distances
 from femur_lib.volumes import read_mask, to_stack
 
-COMPARED = ("half length", "another seed", "two dimensions", "drawn", "monai", "nnunet small")
+COMPARED = ("half length", "another seed", "two dimensions", "drawn", "monai")
 SCORES = ("dice", "surface_dice", "dice_without_ends")
 LABELS, MAJORITY, FOLDS = "labels", "majority", range(4)
 

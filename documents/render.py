@@ -169,6 +169,18 @@ def few_patients() -> list[Numbers]:
     ]
 
 
+def agreement() -> list[Numbers]:
+    """For each network, and for what most of them mark, the agreement with the labels, and the mean with the others."""
+    t = table("agreement/agreement.csv")
+    of_two = t[(t["first"] != "labels") & (t["second"] != "majority")]
+    volumes = table("agreement/by_patient.csv").pivot(index="patient", columns="arm", values="volume_ratio")
+    found = []
+    for row in t[t["first"] == "labels"].itertuples():
+        others = of_two[(of_two["first"] == row.second) | (of_two["second"] == row.second)]
+        found.append(Numbers(arm=row.second, labels=row, others=others, volumes=volumes[row.second]))
+    return found
+
+
 def known_patients(arm: str) -> int:
     """How many hips were scored by a network that was trained on a hip of the same patient."""
     trained_on = [{name[:-1] for name in record(f"hips/{arm}-fold{k}/run.json")["training"]} for k in range(4)]
@@ -500,7 +512,7 @@ def names() -> dict:
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
     sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions, searched)
-    sources += (few_patients, read_record)
+    sources += (few_patients, agreement, read_record)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
