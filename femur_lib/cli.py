@@ -265,6 +265,8 @@ def _say(line: object = "") -> None:
 
 def _refuse_to_replace(overwrite: bool, *files: Path) -> None:
     for file in files:
+        if file.is_dir():
+            raise DataError(f"{file} is a folder; the name of a file was expected.", "Name a file in it.")
         if file.exists() and not overwrite:
             raise DataError(f"{file} exists already.", "Choose another name, or pass --overwrite.")
 
@@ -451,8 +453,9 @@ def _score(a) -> None:
     from femur_lib._runtime.files import write_csv
     from femur_lib.evaluation import score_files, summary, truth_paths
 
+    _refuse_to_replace(a.overwrite, a.out)
     means_file = a.out.with_name(f"{a.out.stem}_summary.csv")
-    _refuse_to_replace(a.overwrite, a.out, means_file)
+    _refuse_to_replace(a.overwrite, means_file)
     truth = truth_paths(a.truth)
     table = score_files(truth, a.predictions, a.label, a.axes)
     means = summary(table, len(truth))

@@ -189,6 +189,14 @@ def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profi
         ("import pelvis nowhere o", "nowhere holds neither data/images"),
         ("export nowhere o", "nowhere holds no run.json"),
         ("phantom o --subjects 0", "--subjects is 0; at least 1"),
+        ("phantom . --subjects 1", ". is the folder that you are in"),
+        ("train drawn . --network 3d-f2-l2 --profile drawn", ". is a folder, but not a run"),
+        ("predict . scan.nii.gz --out o", ". holds no run.json"),
+        ("export . o", ". holds no run.json"),
+        ("import folder {hips} .", ". is the folder that you are in"),
+        ("import dicom {hips} .", ". is the folder that you are in"),
+        ("score --truth {hips} --predictions {hips} --out .", ". is a folder; the name of a file"),
+        ("score --truth {hips} --predictions {hips} --out . --overwrite", ". is a folder; the name of a file"),
     ],
 )
 def test_a_mistake_is_said_in_one_line(tiny_cohort, tmp_path, monkeypatch, capsys, command, says):
@@ -197,6 +205,13 @@ def test_a_mistake_is_said_in_one_line(tiny_cohort, tmp_path, monkeypatch, capsy
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert says in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_evaluated_from_within_its_folder(trained_runs, tiny_cohort, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(trained_runs["3d"], tmp_path / "runs" / "run"))
+    assert main(["evaluate", ".", str(tiny_cohort.root)]) == 0
+    assert (tmp_path / "runs" / "run" / "scores.csv").is_file()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
 
 
 def test_help_comes_without_anything_heavy():
