@@ -265,6 +265,7 @@ def test_help_is_printed_in_any_locale(given):
         ),
         (errno.ENAMETOOLONG, "/long", "/long cannot be read or written: file name too long. Choose a shorter name."),
         (errno.ENXIO, "/dev/x", "/dev/x cannot be read or written: no such device or address. Check the path."),
+        (errno.EMFILE, "/a/b", "/a/b cannot be read or written: too many open files. Allow more open files at a time"),
         (errno.EIO, None, "Something cannot be read or written: input/output error. Check whether the disk"),
     ],
 )
