@@ -30,8 +30,11 @@ BIN      := .venv/bin
 READY    := .venv/.ready
 NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
 EXECUTED  := $(NOTEBOOKS:%=$(RUNS)/notebooks/%)
-SHOWN     := $(wildcard *.md */*.md */*/*.md site/* site/_static/* build/slides/*)
-LIBRARY   := $(shell find femur_lib profiles -name '*.py' -o -name '*.yaml')
+# Make takes a name with a blank, which a user's file may have, for two. The outer wildcard drops such halves.
+PAGES     := README.md PAPER.md CONTRIBUTING.md docs/*.md teaching/*.md teaching/*/*.md \
+             $(addsuffix /README.md,benchmarks data femur_lib/weights results workflow)# as in site/build.py
+SHOWN     := $(wildcard $(wildcard $(PAGES) site/* site/_static/* build/slides/*))
+LIBRARY   := $(shell find femur_lib profiles -type f ! -path '*/__pycache__/*' ! -name '.*' ! -name '*.md' ! -path '* *')
 AS_ROOT   = $(if $(filter 0,$(shell id -u)),--allow-root)  # in a container, which has no other user
 export PYTHONUNBUFFERED := 1
 # The kernel is this environment's, whatever kernels named python3 a user has.

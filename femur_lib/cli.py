@@ -202,7 +202,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--largest-component", action=argparse.BooleanOptionalAction, help="default: for 2D networks only, as in the paper")  # fmt: skip
     p.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the prediction for the mirrored scan; default: as the run's profile says")  # fmt: skip
     p.add_argument("--patches", choices=["nine", "one"], help="of unpadded networks: the paper's nine patches, or one pass; default: as the run's profile says")  # fmt: skip
-    p.add_argument("--precision", default="auto", choices=PRECISIONS, help="of the arithmetic")  # fmt: skip
+    p.add_argument("--precision", default="", choices=PRECISIONS, help="of the arithmetic; default: as the run's profile says")  # fmt: skip
     p.add_argument("--axes", type=_axes, default="", help=AXES)
     p.add_argument("--series", default="", metavar="NUMBER", help=SERIES)
     p.add_argument("--overwrite", action="store_true", help="replace files of the same name")
@@ -265,6 +265,8 @@ def _say(line: object = "") -> None:
 
 def _refuse_to_replace(overwrite: bool, *files: Path) -> None:
     for file in files:
+        if file.is_dir():
+            raise DataError(f"{file} is a folder; the name of a file was expected.", "Name a file in it.")
         if file.exists() and not overwrite:
             raise DataError(f"{file} exists already.", "Choose another name, or pass --overwrite.")
 
@@ -341,6 +343,12 @@ def _train(a) -> None:
     cohort, profile = None if drawn else read_cohort(a.cohort), load_profile(a.profile)
     if a.epochs is not None and a.epochs < 1:
         raise DataError(f"--epochs is {a.epochs}; at least 1 was expected.", "Ask for more.")
+    if cohort is None and (a.fold is not None or a.all_subjects):
+        raise DataError(
+            f"{'--all-subjects' if a.fold is None else f'--fold {a.fold}'} is for a cohort; of women who are drawn, every "
+            "eighth is held out.",
+            "Leave it out.",
+        )
     prepare_backend(profile, a.network)
     if cohort is None:
         from femur_lib.lab.drawn import train_drawn
@@ -451,8 +459,9 @@ def _score(a) -> None:
     from femur_lib._runtime.files import write_csv
     from femur_lib.evaluation import score_files, summary, truth_paths
 
+    _refuse_to_replace(a.overwrite, a.out)
     means_file = a.out.with_name(f"{a.out.stem}_summary.csv")
-    _refuse_to_replace(a.overwrite, a.out, means_file)
+    _refuse_to_replace(a.overwrite, means_file)
     truth = truth_paths(a.truth)
     table = score_files(truth, a.predictions, a.label, a.axes)
     means = summary(table, len(truth))

@@ -12,6 +12,7 @@ import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,7 +102,8 @@ def predict_files(
 
     Of a DICOM series the mask is also written as DICOM SEG, ``<name>_mask.dcm``.
     Where several networks are averaged (``segmenter.others``), each one's own mask goes to ``by-run/<number>`` as well,
-    from which ``femur quality`` sees how much they disagree.
+    from which ``femur quality`` sees how much they disagree. With ``overwrite`` a scan's masks of earlier runs that are
+    not written anew are removed: they would be judged beside the new ones.
 
     Every scan is read and checked before the first is segmented, so bad input leaves nothing behind. ``axes`` says
     where the axes of scans point to that do not say it themselves, and ``series`` which DICOM series of a folder is
@@ -120,12 +122,14 @@ def predict_files(
 
     out = Path(out)
     runs = [out / BY_RUN / f"{n + 1}" for n in range(len(segmenter.others) + 1)] if segmenter.others else []
+    numbered = [folder for folder in (out / BY_RUN).glob("*") if re.fullmatch("[1-9][0-9]*", folder.name)]
+    earlier = [folder for folder in numbered if folder not in runs]
     cut_off = []
     for scan in scans:
         check_free(out, scan.name, (*SUFFIXES.values(), PICTURE), overwrite)
         image = read_volume(scan.image, axes, series)
         check_fits(segmenter, scan.image, image)
-        for folder in runs:
+        for folder in (*runs, *earlier):
             check_free(folder, scan.name, [SUFFIXES["mask"]], overwrite)
         if scan.truth is not None and not segmenter.every_slice:
             truth = on_grid_of(scan.truth, read_mask(scan.truth), scan.image, image)
@@ -142,6 +146,10 @@ def predict_files(
     def predict(scan: Scan) -> tuple[Path, Volume, Volume]:
         image = read_volume(scan.image, axes, series)
         probability, mask, by_each = segment_by_each(segmenter, image)
+        for folder in earlier:
+            (folder / f"{scan.name}{SUFFIXES['mask']}").unlink(missing_ok=True)
+            with suppress(OSError):  # it holds other files
+                folder.rmdir()
         for folder, own in zip(runs, by_each, strict=True):
             write_volume(folder / f"{scan.name}{SUFFIXES['mask']}", own.array, own.affine, own.forms)
         return write_segmentation(out, scan.name, probability, mask), image, mask

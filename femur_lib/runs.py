@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import (
     HALF_WRITTEN,
+    beside,
     checksums,
     find_damage,
     is_name,
@@ -148,7 +149,7 @@ def kept_epoch(folder: str | os.PathLike) -> int:
 
 def partial_folder(run: Path) -> Path:
     """Where a run that is not finished works."""
-    return run.with_name(run.name + ".partial")
+    return beside(run, after=".partial")
 
 
 def is_finished(run: Path, settings: dict) -> bool:

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from femur_lib._runtime.errors import DataError
 from femur_lib.cli import main, parser
 from femur_lib.cohort import image_path
 from femur_lib.inference import predict_volume
@@ -118,6 +119,19 @@ def test_predict_can_be_asked_for_one_pass_and_for_flips(trained_runs, tiny_coho
     np.testing.assert_allclose(once, nine, atol=1e-5)
 
 
+def test_predict_computes_as_the_profile_says_unless_told_otherwise(tmp_path, monkeypatch):
+    asked = []
+
+    def load(run, precision="", patches=""):
+        asked.append(precision)
+        raise DataError("stop", "here")
+
+    monkeypatch.setattr("femur_lib.runs.load_run", load)
+    for option in ([], ["--precision", "auto"]):
+        assert main(["predict", "run", "x.nii.gz", "--out", str(tmp_path / "o"), *option]) == 1
+    assert asked == ["", "auto"]
+
+
 def test_a_warning_is_one_line_and_later_ones_are_left_as_they_were(monkeypatch, capsys):
     before = warnings.showwarning
     monkeypatch.setattr("femur_lib.cli._check", lambda a: warnings.warn("too large", RuntimeWarning, stacklevel=1))
@@ -189,6 +203,16 @@ def test_bad_input_is_said_in_one_line_and_nothing_is_written(cohort_copy, profi
         ("import pelvis nowhere o", "nowhere holds neither data/images"),
         ("export nowhere o", "nowhere holds no run.json"),
         ("phantom o --subjects 0", "--subjects is 0; at least 1"),
+        ("train drawn r --network 3d-f2-l2 --profile drawn --fold 0", "--fold 0 is for a cohort"),
+        ("train drawn r --network 3d-f2-l2 --profile drawn --all-subjects", "--all-subjects is for a cohort"),
+        ("phantom . --subjects 1", ". is the folder that you are in"),
+        ("train drawn . --network 3d-f2-l2 --profile drawn", ". is a folder, but not a run"),
+        ("predict . scan.nii.gz --out o", ". holds no run.json"),
+        ("export . o", ". holds no run.json"),
+        ("import folder {hips} .", ". is the folder that you are in"),
+        ("import dicom {hips} .", ". is the folder that you are in"),
+        ("score --truth {hips} --predictions {hips} --out .", ". is a folder; the name of a file"),
+        ("score --truth {hips} --predictions {hips} --out . --overwrite", ". is a folder; the name of a file"),
     ],
 )
 def test_a_mistake_is_said_in_one_line(tiny_cohort, tmp_path, monkeypatch, capsys, command, says):
@@ -197,6 +221,13 @@ def test_a_mistake_is_said_in_one_line(tiny_cohort, tmp_path, monkeypatch, capsy
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert says in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_is_evaluated_from_within_its_folder(trained_runs, tiny_cohort, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(trained_runs["3d"], tmp_path / "runs" / "run"))
+    assert main(["evaluate", ".", str(tiny_cohort.root)]) == 0
+    assert (tmp_path / "runs" / "run" / "scores.csv").is_file()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]
 
 
 def test_help_comes_without_anything_heavy():
@@ -250,6 +281,7 @@ def test_help_is_printed_in_any_locale(given):
         ),
         (errno.ENAMETOOLONG, "/long", "/long cannot be read or written: file name too long. Choose a shorter name."),
         (errno.ENXIO, "/dev/x", "/dev/x cannot be read or written: no such device or address. Check the path."),
+        (errno.EMFILE, "/a/b", "/a/b cannot be read or written: too many open files. Allow more open files at a time"),
         (errno.EIO, None, "Something cannot be read or written: input/output error. Check whether the disk"),
     ],
 )

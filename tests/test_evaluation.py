@@ -230,6 +230,26 @@ def test_probabilities_are_averaged_and_each_runs_own_mask_is_kept_for_quality(t
         predict_files(small, [scan], tmp_path / "other")
 
 
+def test_masks_of_runs_that_are_left_out_go_and_nothing_else(two_hips, tmp_path):
+    out, (one, two) = tmp_path / "out", [replace(scan, truth=None) for scan in two_hips[:2]]
+    three, both = (replace(BRIGHT, others=(BRIGHT,) * n) for n in (2, 1))
+    predict_files(three, [one, two], out)
+    foreign = [out / "by-run" / "3" / "one_mask.txt", out / "by-run" / "mine" / f"{one.name}_mask.nii.gz"]
+    for file in foreign:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+
+    def masks(folder: str) -> list[str]:
+        return sorted(p.name for p in (out / "by-run").glob(f"{folder}/*_mask.nii.gz"))
+
+    predict_files(both, [one], out, overwrite=True)
+    assert masks("3") == [f"{two.name}_mask.nii.gz"]  # two was not predicted again
+    assert masks("[12]") == sorted([f"{one.name}_mask.nii.gz", f"{two.name}_mask.nii.gz"] * 2)
+    predict_files(BRIGHT, [one, two], out, overwrite=True)
+    assert sorted(p for p in (out / "by-run").rglob("*") if p.is_file()) == foreign
+    assert sorted(p.name for p in (out / "by-run").iterdir()) == ["3", "mine"]  # folders left empty are gone
+
+
 # --- scores of files
 
 

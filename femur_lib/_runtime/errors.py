@@ -49,6 +49,7 @@ CURES = {
     errno.ENOTDIR: "Check the path: a part of it is a file.",
     errno.EEXIST: "Choose another path: a file lies where a folder was expected.",
     errno.EISDIR: "Name a file, not a folder.",
+    errno.EMFILE: "Allow more open files at a time, as with ulimit -n 4096.",
     errno.EIO: "Check whether the disk or the network works.",
 }
 

@@ -71,6 +71,28 @@ def can_write(path: str | os.PathLike) -> bool:
     return os.access(nearest_folder(path), os.W_OK)
 
 
+def beside(path: str | os.PathLike, before: str = "", after: str = "") -> Path:
+    """A path in the same folder, whose name has something before or after it.
+
+    "." is called by the name that its folder has, and so is "..".
+
+    >>> beside("runs/first", after=".partial").as_posix()
+    'runs/first.partial'
+    """
+    path = Path(path)
+    if path.name in ("", ".."):
+        path = path.resolve()
+    return path.parent / f"{before}{path.name}{after}"
+
+
+def refuse_here(out: str | os.PathLike) -> None:
+    """Raise a DataError for the working directory: a new folder that took its place would leave us in none."""
+    if Path(out).exists() and Path(out).samefile(os.curdir):
+        raise DataError(
+            f"{out} is the folder that you are in; one that is not there yet was expected.", "Name a folder in it."
+        )
+
+
 HALF_WRITTEN = re.compile(r"\.\d+-.+")  # names of files that take another when they are whole
 
 
@@ -82,10 +104,12 @@ def atomic_write(path: str | os.PathLike, needed: int = 0) -> Iterator[Path]:
     how many bytes will be written, where that is known.
 
     Raises:
-        DataError: the disk is full.
+        DataError: the disk is full, or ``path`` is a folder.
     """
     path = Path(path)
-    half_written = path.with_name(f".{os.getpid()}-{path.name}")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; the name of a file was expected.", "Name a file in it.")
+    half_written = beside(path, f".{os.getpid()}-")
     with room(path.parent, needed):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -100,13 +124,14 @@ def new_folder(out: str | os.PathLike) -> Iterator[Path]:
     """A folder to fill beside ``out``; it takes that name when the block ends, and vanishes if the block fails.
 
     Raises:
-        DataError: ``out`` exists already and is not an empty folder.
+        DataError: ``out`` exists already and is not an empty folder, or is the one that we are in.
     """
     out = Path(out)
+    refuse_here(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not empty.", "Choose another folder, or remove it yourself.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    names = (out.with_name(f"{out.name}.partial-{number}") for number in itertools.count(os.getpid()))
+    names = (beside(out, after=f".partial-{number}") for number in itertools.count(os.getpid()))
     partial = next(name for name in names if not name.exists())  # what lies there is not ours
     partial.mkdir()
     try:

@@ -3,9 +3,10 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from femur_lib._runtime.files import beside
 
 
 @contextmanager
@@ -15,10 +16,10 @@ def exclusive_lock(folder: str | os.PathLike, progress: Callable[[str], None]) -
     The lock is the operating system's, so it ends with its process, however that ends. On a cluster the file system
     must support locks (NFS does from version 4 on).
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    Path(lock.lock_file).touch()  # where that cannot be done, FileLock would take it for another's lock, and wait
+    file = beside(folder, ".", ".lock")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    file.touch()  # where that cannot be done, FileLock would take it for another's lock, and wait
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -28,5 +29,5 @@ def exclusive_lock(folder: str | os.PathLike, progress: Callable[[str], None]) -
         yield
     finally:
         with suppress(PermissionError):  # Windows removes no open file; the empty file stays there
-            Path(lock.lock_file).unlink()  # while the lock is held: whoever waits notices, and makes a new file
+            file.unlink()  # while the lock is held: whoever waits notices, and makes a new file
         lock.release()

@@ -29,6 +29,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
@@ -42,6 +43,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 FEWEST_MAPS = 16  # that gain from half-width numbers on a GPU's tensor cores, or in 3D on AMX
 FEWEST_MAPS_CPU = 4  # the same in 2D on AMX, and for AVX-512's instructions
 LARGEST_COPY = 2**29  # bytes
+MOST_FILES = 10_240  # open at a time; macOS allows no more
 HOPELESS = 4  # times the memory of the machine: no swap space helps any more
 
 
@@ -157,12 +159,31 @@ def cpu_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return next((name for name in ("amx_bf16", "avx512_bf16") if name in flags), "")
 
 
+def allow_many_files() -> None:
+    """Raise the limit of files that this process may have open, as far as its user may; Windows has none.
+
+    Each scan in a training's cache is two of them, for its arrays are read as needed. Systems begin with 256 or 1024.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        with suppress(OSError, ValueError):  # the system's own limit is lower still: what there is must do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def prepare(deterministic: bool = False) -> None:
     """Let the backend take GPU memory as it needs it; if asked, make every run alike to the last bit.
+
+    As many files may be open as the system allows (:func:`allow_many_files`).
 
     Determinism holds for the rest of the process. A GPU that TensorFlow already uses keeps the memory it has. On a CPU
     JAX is deterministic by itself; on a GPU it reads ``XLA_FLAGS=--xla_gpu_deterministic_ops=true`` when it starts.
     """
+    allow_many_files()
     name = backend()
     if name == "torch" and deterministic:
         import torch

@@ -17,7 +17,7 @@ from femur_lib._runtime.errors import DataError
 from femur_lib._runtime.files import read_json
 from femur_lib._runtime.words import Progress
 from femur_lib.cohort import COLUMNS
-from femur_lib.lab.import_pairs import MOST_NAMED, Hip, is_part_of, match_files, whose, write_hips
+from femur_lib.lab.import_pairs import MOST_NAMED, Hip, is_part_of, match_files, refuse_background, whose, write_hips
 from femur_lib.volumes import ENDING, Label, scan_files, scan_name
 
 SIDES = {"left": "L", "right": "R", "hemi-l": "L", "hemi-r": "R"}  # the latter in BIDS
@@ -81,8 +81,9 @@ def import_folder(
         The new cohort's table; None after a dry run.
 
     Raises:
-        DataError: no layout is recognised, or more than one; or a file cannot be used.
+        DataError: no layout is recognised, or more than one; a file cannot be used; or ``label`` is 0.
     """
+    refuse_background(label)
     source = Path(source)
     found = recognise(source, label, images, leave_out)
     if pelvis:
@@ -191,9 +192,14 @@ def _scans(files: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def _side(name: str) -> str:
-    """L or R by a word in a name, otherwise n/a."""
-    sides = {SIDES[word] for word in re.findall(r"left|right|hemi-[lr](?=_|$)", name.lower())}
+    """L or R by a word in a name, otherwise n/a; the right in Wright is none."""
+    plain = re.sub("([a-z])([A-Z])", r"\1_\2", name)  # femurLeft has two words
+    sides = {SIDES[word] for word in re.findall(r"(?<![a-z])(?:left|right|hemi-[lr])(?![a-z])", plain.lower())}
     return sides.pop() if len(sides) == 1 else "n/a"
+
+
+def _or_1(label: Label | None) -> Label:
+    return 1 if label is None else label
 
 
 # --- the layouts; each gives None for a folder that is laid out otherwise
@@ -259,7 +265,7 @@ def _totalsegmentator(source: Path, files: Sequence[Path], label: Label | None, 
                 found.leave(file, f"masks beside {len(scans)} files named ct or mri, where one was expected")
             continue
         name = folder.resolve().name
-        found.hips += [Hip(name, scans[0], f, label or 1, "", _side(f.name), True) for f in sorted(of_this)[::-1]]
+        found.hips += [Hip(name, scans[0], f, _or_1(label), "", _side(f.name), True) for f in sorted(of_this)[::-1]]
         for file in files:
             if file.parent.name == "segmentations" and file.parent.parent == folder and file not in of_this:
                 found.leave(file, "other structures")
@@ -314,7 +320,7 @@ def _bids(source: Path, files: Sequence[Path], label: Label | None, images) -> F
             unique = name if len(chosen) == 1 else re.sub("_[A-Za-z0-9]+$", "", scan_name(image))
             patient = name.split("_")[0]
             found.hips += [
-                Hip(unique, image, mask, label or 1, patient, side, len(sides) > 1)
+                Hip(unique, image, mask, _or_1(label), patient, side, len(sides) > 1)
                 for side, mask in sorted(zip(sides, of_this, strict=True), reverse=True)
             ]
     twice = [mask for mask in matched if sum(hip.mask == mask for hip in found.hips) > 1]
@@ -346,7 +352,7 @@ def _folder_a_case(source: Path, files: Sequence[Path], label: Label | None, ima
         else:
             pairs = sorted(zip(sides, masks, strict=True), reverse=True)
             found.hips += [
-                Hip(folder.name, scans[0], mask, label or 1, "", side if len(masks) > 1 else "n/a", len(masks) > 1)
+                Hip(folder.name, scans[0], mask, _or_1(label), "", side if len(masks) > 1 else "n/a", len(masks) > 1)
                 for side, mask in pairs
             ]
     return found if found.hips else None
@@ -362,7 +368,7 @@ def _pairs(source: Path, files: Sequence[Path], label: Label | None, images) -> 
     else:
         return None
     pairs = match_files(_scans(files, scans_in), _scans(files, masks_in), scans_in, masks_in)
-    return Found(layout, [Hip(name, image, mask, label or 1) for name, image, mask in pairs])
+    return Found(layout, [Hip(name, image, mask, _or_1(label)) for name, image, mask in pairs])
 
 
 # --- nnU-Net's dataset.json

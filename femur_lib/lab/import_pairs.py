@@ -61,6 +61,15 @@ def subject_name(hip: Hip) -> str:
     return f"sub-{plain}{hip.side * hip.both}"
 
 
+def refuse_background(label: Label | None) -> None:
+    """Raise a DataError if what is to mean femur is 0, the background of every mask."""
+    if label == 0:
+        raise DataError(
+            "The label of the femur is given as 0, which is the background; another value was expected.",
+            "Name the value that means femur.",
+        )
+
+
 def import_pairs(
     images: str | os.PathLike,
     masks: str | os.PathLike,
@@ -89,8 +98,9 @@ def import_pairs(
         The new cohort's table.
 
     Raises:
-        DataError: a file cannot be used, or the table does not name every image.
+        DataError: a file cannot be used, the table does not name every image, or ``label`` is 0.
     """
+    refuse_background(label)
     images, masks = Path(images), Path(masks)
     hips = [Hip(name, image, mask, label) for name, image, mask in match(images, masks)]
     who = whose(hips, participants, progress)

@@ -22,7 +22,7 @@ import pandas as pd
 
 import femur_lib
 from femur_lib._runtime.errors import DataError
-from femur_lib._runtime.files import write_json
+from femur_lib._runtime.files import beside, refuse_here, write_json
 from femur_lib._runtime.locks import exclusive_lock
 from femur_lib.cohort import Cohort, read_cohort, write_hip, write_tables
 from femur_lib.phantom.femur import cut_level, in_scanner, landmarks
@@ -66,7 +66,8 @@ def make_cohort(
 
     Raises:
         ValueError: the size or the difficulty is unknown, or there are no subjects.
-        DataError: ``out`` holds something else, or an unfinished cohort of another recipe lies beside it.
+        DataError: ``out`` holds something else or is the folder that we are in, or an unfinished cohort of another
+            recipe lies beside it.
     """
     if size not in SIZES:
         raise ValueError(f"size is one of {', '.join(SIZES)}, got {size!r}")
@@ -85,6 +86,7 @@ def make_cohort(
     }
     if _is_made(out, recipe):  # asked before the lock, too: it may lie where nothing can be written
         return read_cohort(out)
+    refuse_here(out)
     # Two processes may want the same cohort, say a notebook and a terminal: the second waits, and finds it made.
     with exclusive_lock(out, progress):
         if not _is_made(out, recipe):
@@ -119,7 +121,7 @@ def _is_made(out: Path, recipe: dict) -> bool:
 
 
 def _make(out: Path, recipe: dict, people: list[Person], workers: int, progress: Callable[[str], None]) -> None:
-    partial = out.with_name(f"{out.name}.partial")
+    partial = beside(out, after=".partial")
     note = partial / "recipe.json"
     if partial.exists() and (not note.is_file() or json.loads(note.read_text("utf-8")) != recipe):
         raise DataError(

@@ -95,6 +95,25 @@ def test_all_is_executed_again_when_what_it_is_made_of_is_new(course):
     assert make_run(course)[0] == 2
 
 
+@pytest.mark.parametrize("file", ["lab/templates/page.html.j2", "weights/mine/model.keras"])
+def test_all_is_executed_again_when_a_part_of_the_library_that_is_no_program_changed(course, file):
+    part = course / "femur_lib" / file
+    part.parent.mkdir(parents=True)
+    part.touch()
+    make_run(course)
+    part.touch()
+    assert make_run(course)[0] == 2
+
+
+@pytest.mark.parametrize("file", ["data/meine Hüften/README.md", "docs/my notes.md", "profiles/mein größtes.yaml"])
+def test_a_users_file_with_a_blank_in_its_name_stands_in_nobodys_way(course, file):
+    (course / file).parent.mkdir(parents=True, exist_ok=True)
+    (course / file).touch()
+    count, said = make_run(course)
+    assert count == 2
+    assert "The report to look at" in said
+
+
 def test_a_missing_cohort_stops_at_once(course):
     make_run(course)
     count, said = make_run(course, COHORT="nowhere")

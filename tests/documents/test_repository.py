@@ -29,10 +29,17 @@ def test_a_class_in_containers_fits_the_image():
     (learner,) = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()
     assert learner["build"] == "."
     assert image["USER"] == "learner"
-    assert learner["volumes"] == [f"{image['WORKDIR']}/runs"]
+    own = ("runs", "exercises")  # where the library puts them, for want of a FEMUR_HOME
+    assert learner["volumes"] == [f"{image['WORKDIR']}/{name}" for name in own]
+    assert "FEMUR_HOME" not in (ROOT / "Dockerfile").read_text() + str(learner["environment"])
+    assert f"mkdir -p {' '.join(own)}" in (ROOT / "Dockerfile").read_text()  # so that the volumes are the learner's
+    assert "teaching/build_exercises.py;" in image["CMD"]  # at each start, since the volume of an older image stays
     assert learner["ports"][0].split(":")[1] == image["EXPOSE"]
     assert f"--port={image['EXPOSE']}" in image["CMD"]
     assert learner["environment"]["JUPYTER_TOKEN"].startswith("${TOKEN:?")  # without a word nobody is let in
+    assert "TOKEN=a-word-for-the-class > .env" in (ROOT / "compose.yaml").read_text()  # which every command reads
+    for ignored in (".gitignore", ".dockerignore"):  # the word goes neither into the repository nor into the image
+        assert ".env" in [line.strip("/") for line in (ROOT / ignored).read_text().splitlines()]
 
 
 def test_tensorflow_is_an_extra_and_no_base_dependency():

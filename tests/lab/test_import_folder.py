@@ -10,6 +10,7 @@ from conftest import affine_of, tiny_hip, write_nifti, write_nrrd
 from femur_lib._runtime.errors import DataError
 from femur_lib.cli import main
 from femur_lib.cohort import read_cohort, read_subject
+from femur_lib.lab import import_folder as import_folder_module
 from femur_lib.lab.import_folder import import_folder, recognise
 
 
@@ -189,6 +190,23 @@ def test_the_label_of_nnunet_goes_by_its_name(tmp_path):
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(DataError, match=r"dataset\.json is damaged; JSON"):
         recognise(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("femur_right", "R"), ("left femur", "L"), ("femurLeft2", "L"), ("sub-1_hemi-L_mask", "L"), ("left_right", "n/a"),
+     ("sub-Wright01_desc-femur_mask", "n/a"), ("sub-1_desc-brightfemur_mask", "n/a"), ("cleft", "n/a")],
+)  # fmt: skip
+def test_a_side_is_a_word_of_its_own(name, side):
+    assert import_folder_module._side(name) == side
+
+
+@pytest.mark.parametrize("source", ["folder {}", "pairs {0}/images {0}/masks"])
+def test_the_background_is_no_femur(tmp_path, capsys, source):
+    two_folders(tmp_path / "in")
+    assert main(["import", *source.format(tmp_path / "in").split(), str(tmp_path / "out"), "--label", "0"]) == 1
+    assert capsys.readouterr().err.startswith("femur: The label of the femur is given as 0, which is the background;")
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_of_both_sides_cut_a_scan_in_two(tmp_path):

@@ -53,6 +53,13 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_folder_is_no_file_to_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"^\. is a folder; the name of a file was expected\."):
+        write_half(".")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_said_with_the_place_and_what_is_free(tmp_path, monkeypatch, number):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_500_000))

@@ -204,6 +204,36 @@ def test_the_memory_of_the_machine_is_more_than_this_process_has_held():
     assert 2**20 < machine.peak_bytes() < machine.machine_bytes()
 
 
+# --- open files
+
+
+def limits_of_files_after(before: str) -> str:
+    """The soft limit of a fresh process once the machine was prepared, and its hard limit."""
+    code = f"import resource as r\nfrom femur_lib._runtime.machine import allow_many_files\n{before}\n"
+    code += "allow_many_files()\nprint(*r.getrlimit(r.RLIMIT_NOFILE))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_as_many_files_may_be_open_as_the_system_allows():
+    assert limits_of_files_after("r.setrlimit(r.RLIMIT_NOFILE, (64, 500))") == "500 500"
+    endless = "r.getrlimit = lambda what: (64, r.RLIM_INFINITY); r.setrlimit = lambda what, to: print(*to)"
+    assert limits_of_files_after(endless).startswith(f"{machine.MOST_FILES} ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize(
+    "before",
+    [
+        "def no(*_): raise ValueError\nr.setrlimit(r.RLIMIT_NOFILE, (64, 500)); r.setrlimit = no",
+        "import sys; r.setrlimit(r.RLIMIT_NOFILE, (64, 500)); sys.modules['resource'] = None",
+    ],
+    ids=["refused", "Windows"],
+)
+def test_a_limit_that_cannot_be_raised_stays(before):
+    assert limits_of_files_after(before) == "64 500"
+
+
 # --- what is allotted
 
 
