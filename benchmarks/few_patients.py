@@ -11,6 +11,7 @@ with what is there. Writes OUT/few_patients.csv, one row a hip and way, and few_
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,12 +39,12 @@ def some(cohort: Cohort, patients: list[str]) -> Cohort:
     return replace(cohort, subjects=tuple(s for s in cohort.subjects if s.patient in patients))
 
 
-def scored(cohort: Cohort, run: Run, **way: object) -> list[dict]:
-    """One row a hip."""
+def scored(cohort: Cohort, run: Run, changed: Callable = lambda image, mask: image, **way: object) -> list[dict]:
+    """One row a hip, of the scan as ``changed`` makes it."""
     rows = []
     for subject in cohort.subjects:
         image, mask = read_subject(subject)
-        got = score(mask, segment(replace(run.segmenter, largest_component=True), image)[1])
+        got = score(mask, segment(replace(run.segmenter, largest_component=True), changed(image, mask))[1])
         rows.append(way | {"participant_id": subject.id, "patient": subject.patient} | got)
     return rows
 

@@ -34,6 +34,7 @@ from femur_lib.runs import read_record
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
+from drawn_ablation import summary as without_chance  # noqa: E402
 from few_patients import summary  # noqa: E402
 
 DOCUMENTS = {
@@ -167,6 +168,14 @@ def few_patients() -> list[Numbers]:
         Numbers(patients=n, drawn=each["drawn hips", n], scratch=each["scratch", n], minutes=minutes[n])
         for n in sorted(set(t.patients) - {0})
     ]
+
+
+def ablation() -> list[tuple[pd.Series, pd.Series]]:
+    """For each kind of chance what networks without it reached on real hips, as they are and with fat suppressed."""
+    found = without_chance(table("hip-drawn/ablation.csv")).set_index("contrast")
+    plain, fat = (found.loc[contrast].reset_index() for contrast in ("as it is", "fat suppressed"))
+    pairs = ((plain.iloc[i], fat[fat.left_out == plain.left_out[i]].iloc[0]) for i in range(len(plain)))
+    return sorted(pairs, key=lambda pair: -pair[0].dice)
 
 
 def agreement() -> list[Numbers]:
@@ -512,7 +521,7 @@ def names() -> dict:
     check_words(small, rows)
     sources = (study, workshop, verdicts, hips, record, table, timed, on_gpu, times_tensorflow, fold_minutes)
     sources += (costs, field, open_rows, open_networks, reaches, epoch_of, true_regions, searched)
-    sources += (few_patients, agreement, read_record)
+    sources += (few_patients, ablation, agreement, read_record)
     template = (HERE / "PAPER.md.j2").read_text("utf-8")
     return {
         **{source.__name__: source for source in sources},
