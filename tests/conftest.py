@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import itertools
+import json
 import os
 import shutil
 import statistics
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 from femur_lib.cohort import Cohort, new_cohort, read_cohort
+from femur_lib.metrics.statistics import interval
 from femur_lib.volumes import Volume
 
 settings.register_profile("quick", max_examples=40, deadline=None, database=None, derandomize=True)
@@ -39,6 +41,17 @@ def script(path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def verdict(difference: pd.Series, fold_of: pd.Series, another_seed=np.nan, patient_of: dict | None = None) -> dict:
+    """What the function of notebook 06 says of a claim; without ``patient_of`` each scan is a patient's only one."""
+    file = next((Path(__file__).parents[1] / "notebooks").glob("06_*"))
+    cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(file.read_text("utf-8"))["cells"]}
+    names = {"np": np, "interval": interval, "fold_of": fold_of}
+    names["patient_of"] = patient_of or {name: name for name in difference.index}
+    code = cells["nb06-verdict"]
+    exec(code[code.index("def verdict") :], names)
+    return names["verdict"](difference, another_seed)
 
 
 def rotation(about_x: float, about_y: float, about_z: float) -> np.ndarray:

@@ -1,11 +1,9 @@
 """Paired comparisons with Holm's correction, intervals over subjects, and the verdict on a claim."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import verdict
 from scipy.stats import wilcoxon
 
 from femur_lib.metrics.statistics import compare, interval, symbol, triangle
@@ -158,15 +156,9 @@ def test_a_claim_holds_if_scans_folds_and_another_seed_agree(shift, one_fold, an
     fold_of = pd.Series({f"s{i}": i % 4 for i in range(16)})
     scan = np.arange(16)
     difference = pd.Series(shift + 0.003 * np.sin(scan) + one_fold * (scan % 4 == 2), index=fold_of.index)
-    cells = json.loads(next((Path(__file__).parents[2] / "notebooks").glob("06_*")).read_text("utf-8"))["cells"]
-    (written,) = ("".join(cell["source"]) for cell in cells if cell["id"] == "nb06-verdict")
-    taught = {"np": np, "interval": interval, "fold_of": fold_of, "patient_of": {name: name for name in fold_of.index}}
-    exec(written[written.index("def verdict") :], taught)
-    found = taught["verdict"](difference, another_seed)
-    twins = pd.concat([difference, difference.add_suffix("-other")])
-    taught |= {"fold_of": pd.concat([fold_of, fold_of.add_suffix("-other")])}
-    taught |= {"patient_of": {name: name.split("-")[0] for name in twins.index}}
-    again = taught["verdict"](twins, another_seed)
+    found = verdict(difference, fold_of, another_seed)
+    twins, of_twins = (pd.concat([x, x.add_suffix("-other")]) for x in (difference, fold_of))
+    again = verdict(twins, of_twins, another_seed, {name: name.split("-")[0] for name in twins.index})
     assert (again["from"], again["to"]) == pytest.approx((found["from"], found["to"]))  # a second hip adds no patient
     assert found["verdict"] == said
     assert found["difference"] == pytest.approx(difference.mean())
