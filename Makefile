@@ -29,7 +29,8 @@ JOBS     ?= $(shell $(BIN)/python -c 'from femur_lib._runtime.machine import mac
 BIN      := .venv/bin
 READY    := .venv/.ready
 NOTEBOOKS := $(notdir $(sort $(wildcard notebooks/[0-9]*.ipynb)))
-EXECUTED  := $(NOTEBOOKS:%=$(RUNS)/notebooks/%)
+# 04 comes first of all that wait for 00: it takes longest, and half of the others use what it trains.
+EXECUTED  := $(patsubst %,$(RUNS)/notebooks/%,$(filter 04_%,$(NOTEBOOKS)) $(filter-out 04_%,$(NOTEBOOKS)))
 # Make takes a name with a blank, which a user's file may have, for two. The outer wildcard drops such halves.
 PAGES     := README.md PAPER.md CONTRIBUTING.md docs/*.md teaching/*.md teaching/*/*.md \
              $(addsuffix /README.md,benchmarks data femur_lib/weights results workflow)# as in site/build.py

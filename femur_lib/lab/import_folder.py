@@ -198,10 +198,6 @@ def _side(name: str) -> str:
     return sides.pop() if len(sides) == 1 else "n/a"
 
 
-def _or_1(label: Label | None) -> Label:
-    return 1 if label is None else label
-
-
 # --- the layouts; each gives None for a folder that is laid out otherwise
 
 
@@ -265,7 +261,7 @@ def _totalsegmentator(source: Path, files: Sequence[Path], label: Label | None, 
                 found.leave(file, f"masks beside {len(scans)} files named ct or mri, where one was expected")
             continue
         name = folder.resolve().name
-        found.hips += [Hip(name, scans[0], f, _or_1(label), "", _side(f.name), True) for f in sorted(of_this)[::-1]]
+        found.hips += [Hip(name, scans[0], f, label or 1, "", _side(f.name), True) for f in sorted(of_this)[::-1]]
         for file in files:
             if file.parent.name == "segmentations" and file.parent.parent == folder and file not in of_this:
                 found.leave(file, "other structures")
@@ -320,7 +316,7 @@ def _bids(source: Path, files: Sequence[Path], label: Label | None, images) -> F
             unique = name if len(chosen) == 1 else re.sub("_[A-Za-z0-9]+$", "", scan_name(image))
             patient = name.split("_")[0]
             found.hips += [
-                Hip(unique, image, mask, _or_1(label), patient, side, len(sides) > 1)
+                Hip(unique, image, mask, label or 1, patient, side, len(sides) > 1)
                 for side, mask in sorted(zip(sides, of_this, strict=True), reverse=True)
             ]
     twice = [mask for mask in matched if sum(hip.mask == mask for hip in found.hips) > 1]
@@ -352,7 +348,7 @@ def _folder_a_case(source: Path, files: Sequence[Path], label: Label | None, ima
         else:
             pairs = sorted(zip(sides, masks, strict=True), reverse=True)
             found.hips += [
-                Hip(folder.name, scans[0], mask, _or_1(label), "", side if len(masks) > 1 else "n/a", len(masks) > 1)
+                Hip(folder.name, scans[0], mask, label or 1, "", side if len(masks) > 1 else "n/a", len(masks) > 1)
                 for side, mask in pairs
             ]
     return found if found.hips else None
@@ -368,7 +364,7 @@ def _pairs(source: Path, files: Sequence[Path], label: Label | None, images) -> 
     else:
         return None
     pairs = match_files(_scans(files, scans_in), _scans(files, masks_in), scans_in, masks_in)
-    return Found(layout, [Hip(name, image, mask, _or_1(label)) for name, image, mask in pairs])
+    return Found(layout, [Hip(name, image, mask, label or 1) for name, image, mask in pairs])
 
 
 # --- nnU-Net's dataset.json
