@@ -8,14 +8,10 @@ metrics can be used.
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
-
-from femur_lib.preprocessing import Grid, mask_to_grid
 
 SCALES = (1.0, 2.0, 4.0, 8.0)  # standard deviations of Gaussians, in pixels
 STAGES = 2  # the second also sees what the first found around a voxel
@@ -140,71 +136,3 @@ def voxels(samples: Sequence) -> tuple[Voxels, dict]:
     started, model = time.process_time(), Voxels()
     model.fit(samples)
     return model, {"stages": STAGES, "cpu_seconds": time.process_time() - started}
-
-
-ILIUM = 2  # of the pelvis set's labels; of 3 and 4, lumbar spine and sacrum, next to nothing lies in a hip's box
-
-
-def with_ilium(samples: Sequence, pelvis: Path, grid: Grid) -> list:
-    """The samples, each with the mask of its ilium behind that of its femur, as further slices.
-
-    Augmentation moves the slices of a mask one by one, so it need not know that they are of two bones.
-    """
-    from femur_lib.lab.import_pelvis import cases
-    from femur_lib.lab.pelvis import hip_box
-
-    by_name, found = {sample.subject: sample for sample in samples}, []
-    for case in cases(pelvis):
-        for side in "RL":
-            if (sample := by_name.get(f"sub-{case.name}{side}")) is not None:
-                box = hip_box(case.labels.shape, case.image.affine, side)
-                ilium = mask_to_grid(case.labels[box] == ILIUM, grid)
-                found.append(replace(sample, mask=np.concatenate([sample.mask, ilium], axis=-1)))
-    return found
-
-
-class OneOfMany:
-    """A Keras network of several classes, of which the second is asked for, as one of two."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def predict_on_batch(self, x: np.ndarray) -> np.ndarray:
-        """Two probabilities for each voxel: of everything else and of the femur."""
-        p = self.model.predict_on_batch(x)[..., 1]
-        return np.stack([1 - p, p], axis=-1)
-
-
-def classes(samples: Sequence, pelvis: Path, network: str, profile) -> tuple[OneOfMany, dict]:
-    """Train our network by our recipe, but to tell femur, ilium and the rest apart.
-
-    Cross-entropy counts all three, Dice the femur alone, as it does where there are two.
-    """
-    from femur_lib._runtime.backend import keras
-    from femur_lib.config import resolve
-    from femur_lib.dataset import HipDataset
-    from femur_lib.training import optimiser
-    from femur_lib.unet import unet
-
-    ops, settings = keras.ops, resolve(profile, network)
-
-    def loss(y_true, y_pred):
-        femur, ilium = ops.split(ops.cast(y_true, "float32"), 2, axis=-1)
-        p, rest = y_pred[..., 1], ops.maximum(1 - femur - ilium, 0)
-        of_truth = rest * y_pred[..., 0] + femur * p + ilium * y_pred[..., 2]
-        dice = (2 * ops.sum(femur * p) + 1) / (ops.sum(femur) + ops.sum(p) + 1)
-        return 1 - dice - ops.mean(ops.log(ops.clip(of_truth, 1e-7, 1)))
-
-    keras.utils.set_random_seed(settings.seed)
-    of_two = unet(settings.architecture, precision=settings.precision)
-    logits = keras.layers.Conv3D(3, 1, dtype="float32", name="logits")(of_two.get_layer("logits").input)
-    model = keras.Model(of_two.input, keras.layers.Softmax(dtype="float32")(logits))
-    known = with_ilium(samples, pelvis, settings.grid)
-    batches = HipDataset(known, settings.architecture, 1, settings.recipe.augmentation, settings.seed)
-    model.compile(optimiser(settings, len(batches)), loss)
-    follow = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: setattr(batches, "epoch", epoch),
-        on_epoch_end=lambda epoch, logs: print(f"epoch {epoch + 1}, loss {logs['loss']:.4f}", flush=True),
-    )
-    model.fit(batches, epochs=profile.epochs, callbacks=[follow], verbose=0, shuffle=False)
-    return OneOfMany(model), {"epochs": profile.epochs, "cpu_seconds": time.process_time()}

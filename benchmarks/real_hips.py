@@ -65,7 +65,6 @@ ARMS: dict[str, tuple[str, dict]] = {
     "paper": ("3d-f8-l4", {"recipe": "paper", "learning_rate": 5e-5, "epochs": 80, "flip_predictions": False}),
     "twice the maps, half the epochs": ("3d-f16-l4-a2-gn", {**HALF, "learning_rate": 1e-3}),
     "two dimensions": ("2d-f16-l4-gn", HALF),
-    "classes": (NETWORK, HALF),
     "drawn": (NETWORK, {**HALF, "start_from": "hip-drawn", "learning_rate": 1e-3}),  # as the profile few
     **INGREDIENTS,
 }
@@ -96,7 +95,7 @@ def ours(cohort, arm: str, fold: int, folder: Path) -> None:
     evaluate(cohort, load_run(folder))
 
 
-def peer(cohort, arm: str, fold: int, folder: Path, budget: float, pelvis: Path | None) -> None:
+def peer(cohort, arm: str, fold: int, folder: Path, budget: float) -> None:
     """Train and score a peer on the same grid, with the same threshold rule and flips of the scan."""
     import peers
 
@@ -116,7 +115,6 @@ def peer(cohort, arm: str, fold: int, folder: Path, budget: float, pelvis: Path 
     train = {
         "monai": lambda: peers.monai(samples, budget),
         "voxels": lambda: peers.voxels(samples),
-        "classes": lambda: peers.classes(samples, pelvis, ARMS[arm][0], profile_of(arm)),
     }
     model, record = train[arm]()
     # All that inference takes from the architecture here: sizes are multiples of 16 in-plane and of 4 across slices.
@@ -229,7 +227,7 @@ def run(a: argparse.Namespace, arm: str, fold: int) -> None:
         return
     print(f"== {arm}, fold {fold}", flush=True)
     command = [sys.executable, __file__, a.cohort, a.out, "--arms", arm, "--folds", str(fold), "--one"]
-    command += ["--like", a.like, *(["--pelvis", a.pelvis] if a.pelvis else [])]
+    command += ["--like", a.like]
     threads = str(max(1, joblib.cpu_count() // a.at_once))
     limits = {"TF_NUM_INTRAOP_THREADS": threads, "OMP_NUM_THREADS": threads} if a.at_once > 1 else {}
     subprocess.run(command, check=True, env={**os.environ, **limits})
@@ -244,7 +242,6 @@ def main() -> None:
     parser.add_argument("--ingredients", action="store_true", help="the arms that change one part of our recipe")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3])
     parser.add_argument("--like", choices=list(ARMS), default="ours", help="the arm whose CPU time peers get")
-    parser.add_argument("--pelvis", type=Path, help="the pelvis set, from which the arm classes takes the ilium")
     parser.add_argument("--at-once", type=int, default=1, help="how many trainings run at once and share the cores")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     a = parser.parse_args()
@@ -256,8 +253,8 @@ def main() -> None:
         budget = cpu_seconds(a.out, a.like, fold) if arm in TIMED else 0
         if arm.startswith("nnunet"):
             nnunet(cohort, arm, fold, folder, budget)
-        elif arm in ("monai", "voxels", "classes"):
-            peer(cohort, arm, fold, folder, budget, a.pelvis)
+        elif arm in ("monai", "voxels"):
+            peer(cohort, arm, fold, folder, budget)
         else:
             ours(cohort, arm, fold, folder)
         return
