@@ -1,5 +1,4 @@
-"""What we compare our networks with: MONAI's residual U-Net; a classifier of single voxels, which is not a network; and
-our network where the background is split into the ilium and the rest.
+"""What we compare our networks with: MONAI's residual U-Net, and a classifier of single voxels, which is no network.
 
 Each is trained on samples (femur_lib.dataset.Sample) and predicts as a Keras model does: it takes an array of shape
 (N, rows, columns, slices, 1) and returns two probabilities for each voxel, so that the library's own inference and
