@@ -264,9 +264,10 @@ def _say(line: object = "") -> None:
 
 
 def _refuse_to_replace(overwrite: bool, *files: Path) -> None:
+    from femur_lib._runtime.files import refuse_folder
+
     for file in files:
-        if file.is_dir():
-            raise DataError(f"{file} is a folder; the name of a file was expected.", "Name a file in it.")
+        refuse_folder(file)
         if file.exists() and not overwrite:
             raise DataError(f"{file} exists already.", "Choose another name, or pass --overwrite.")
 
@@ -376,7 +377,7 @@ def _search(a) -> None:
 
 def _predict(a) -> None:
     from femur_lib.cohort import read_cohort
-    from femur_lib.evaluation import predict_files, scans_of_cohort, scans_of_files, several_as_one
+    from femur_lib.evaluation import predict_files, say_left_out, scans_of_cohort, scans_of_files, several_as_one
     from femur_lib.lab.pelvis import predict_pelves
     from femur_lib.runs import load_run, run_folder, scans_known_to
 
@@ -396,8 +397,7 @@ def _predict(a) -> None:
     if cohort is not None:
         seen = [name for run in loaded for name in scans_known_to(run.record)] if a.subjects == "unseen" else []
         scans = scans_of_cohort(cohort, leave_out=seen)
-        if len(scans) < len(cohort.subjects):
-            _say(f"{len(cohort.subjects) - len(scans)} scans of patients that the network was trained on are left out")
+        say_left_out(cohort, scans, _say)
         if not scans:
             new = "the run was not trained on" if len(runs) == 1 else "is new to all of the runs"
             raise DataError(f"{a.cohort} has no scan that {new}.", "Pass --subjects all.")

@@ -89,6 +89,13 @@ def scans_of_cohort(cohort: Cohort, leave_out: Sequence[str] = ()) -> list[Scan]
     return [Scan(s.id, s.image, s.mask) for s in cohort.subjects if s.patient not in known]
 
 
+def say_left_out(cohort: Cohort, scans: Sequence[Scan], progress: Progress) -> None:
+    """Say how many of a cohort's scans are not among those that are new to a network."""
+    left_out = len(cohort.subjects) - len(scans)
+    if left_out:
+        progress(f"{left_out} scans of patients that the network was trained on are left out")
+
+
 def predict_files(
     segmenter: Segmenter,
     scans: Sequence[Scan],
@@ -333,12 +340,13 @@ def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -
         raise DataError(
             f"{cohort.root} has no scan that the run {run.folder} was not trained on.", "Train with a fold held out."
         )
+    data = data_hash(cohort, [scan.name for scan in scans])
     if find_damage(run.folder, SEAL):  # not evaluated, or not as it was written
         with exclusive_lock(run.folder, progress):
             if find_damage(run.folder, SEAL):  # still so, after another process may have been waited for
-                _evaluate(cohort, scans, run, progress)
+                _evaluate(cohort, scans, data, run, progress)
     sealed = read_json(run.folder / SEAL, MEND).get("data_sha256")  # older ones do not say it
-    if sealed and sealed != data_hash(cohort, [scan.name for scan in scans]):
+    if sealed and sealed != data:
         raise DataError(
             f"{run.folder} was evaluated on other scans or masks than those of {cohort.root}; the same were expected.",
             f"Remove its {SEAL} to score these instead; score other cohorts with femur predict and femur score.",
@@ -346,11 +354,9 @@ def evaluate(cohort: Cohort, run: Run, progress: Progress = lambda line: None) -
     return read_evaluation(run.folder)
 
 
-def _evaluate(cohort: Cohort, scans: Sequence[Scan], run: Run, progress: Progress) -> None:
+def _evaluate(cohort: Cohort, scans: Sequence[Scan], data: str, run: Run, progress: Progress) -> None:
     folder, started = run.folder, time.monotonic()
-    left_out = len(cohort.subjects) - len(scans)
-    if left_out:
-        progress(f"{left_out} scans of patients that the network was trained on are left out")
+    say_left_out(cohort, scans, progress)
     (folder / SEAL).unlink(missing_ok=True)
     segmenter = replace(run.segmenter, every_slice=run.record["profile"]["evaluation_slices"] == "all")
     predict_files(segmenter, scans, folder / "predictions", overwrite=True, progress=progress)
@@ -375,8 +381,7 @@ def _evaluate(cohort: Cohort, scans: Sequence[Scan], run: Run, progress: Progres
     write_csv(folder / "components.csv", components)
     write_histograms(folder / "curves.npz", curves)
     seconds = round(time.monotonic() - started, 1)
-    seal = {"seconds": seconds, "data_sha256": data_hash(cohort, [scan.name for scan in scans])}
-    write_json(folder / SEAL, seal | {"files": checksums(folder, FILES)})
+    write_json(folder / SEAL, {"seconds": seconds, "data_sha256": data, "files": checksums(folder, FILES)})
 
 
 def read_evaluation(folder: str | os.PathLike) -> Evaluation:

@@ -85,6 +85,12 @@ def beside(path: str | os.PathLike, before: str = "", after: str = "") -> Path:
     return path.parent / f"{before}{path.name}{after}"
 
 
+def refuse_folder(path: Path) -> None:
+    """Raise a DataError for a folder where a file is to be written."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; the name of a file was expected.", "Name a file in it.")
+
+
 def refuse_here(out: str | os.PathLike) -> None:
     """Raise a DataError for the working directory: a new folder that took its place would leave us in none."""
     if Path(out).exists() and Path(out).samefile(os.curdir):
@@ -107,8 +113,7 @@ def atomic_write(path: str | os.PathLike, needed: int = 0) -> Iterator[Path]:
         DataError: the disk is full, or ``path`` is a folder.
     """
     path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; the name of a file was expected.", "Name a file in it.")
+    refuse_folder(path)
     half_written = beside(path, f".{os.getpid()}-")
     with room(path.parent, needed):
         path.parent.mkdir(parents=True, exist_ok=True)
