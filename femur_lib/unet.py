@@ -146,7 +146,7 @@ def _up_by_product(layer, x):
 
 
 def _convolution(x, a: Architecture, maps: int, kernel, name: str, dilation=1, dtype: str | None = None):
-    return _layer("Conv{}D", a)(
+    layer = _layer("Conv{}D", a)(
         maps,
         kernel,
         padding="same" if a.padded else "valid",
@@ -155,7 +155,36 @@ def _convolution(x, a: Architecture, maps: int, kernel, name: str, dilation=1, d
         bias_initializer=keras.initializers.Constant(BIAS),
         dtype=dtype,
         name=name,
-    )(x)
+    )
+    if keras.backend.backend() == "tensorflow" and a.dimensions == 3:
+        layer.call = partial(_without_concatenation, layer)  # what is saved is Keras's own layer all the same
+    return layer(x)
+
+
+def _without_concatenation(layer, x):
+    """The convolution of two concatenated maps, whose gradient is computed from each map by itself.
+
+    TensorFlow would keep the concatenated copy until then, and cut its gradient in two by copying it: a training step
+    of ``3d-f32-l4`` at 256 x 256 x 48 took 5.7 GB on a CPU, and takes 4.7.
+    """
+    import tensorflow as tf
+
+    if not tf.is_symbolic_tensor(x) or x.op.type != "ConcatV2":
+        return type(layer).call(layer, x)
+
+    @tf.custom_gradient
+    def convolved(first, second, kernel, bias):
+        def gradient(dy):
+            kernels = tf.split(kernel, [first.shape[-1], second.shape[-1]], axis=-2)
+            y = tf.nn.bias_add(layer.convolution_op(first, kernels[0]), bias)
+            d_first, d_kernel, d_bias = tf.gradients(y, [first, kernels[0], bias], dy)
+            d_second, d_other = tf.gradients(layer.convolution_op(second, kernels[1]), [second, kernels[1]], dy)
+            return d_first, d_second, tf.concat([d_kernel, d_other], axis=-2), d_bias
+
+        return tf.nn.bias_add(layer.convolution_op(tf.concat([first, second], axis=-1), kernel), bias), gradient
+
+    first, second, _ = x.op.inputs  # the last one is the axis
+    return convolved(first, second, *(tf.cast(weight, x.dtype) for weight in (layer.kernel, layer.bias)))
 
 
 def _layer(kind: str, a: Architecture):

@@ -121,6 +121,28 @@ def test_group_normalisation_and_its_gradient_are_those_of_keras(size):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow keeps a copy")
+@pytest.mark.parametrize("name", ["3d-f2-l2", "3d-f2-l2-a1-gn"])
+def test_a_gradient_that_keeps_no_concatenated_maps_is_the_same_gradient(name):
+    import tensorflow as tf
+
+    model, x = randomise(unet(parse_network(name))), tf.constant(images(2, 8, 12, 4, 1))
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            p = model(x, training=True)
+            loss = tf.reduce_mean(p[..., 1] ** 2)
+        return [p, *tape.gradient(loss, [x, *(v.value for v in model.trainable_variables)])]
+
+    step = tf.function(gradients)
+    of_kernels = [op for op in step.get_concrete_function().graph.get_operations() if "BackpropFilter" in op.type]
+    assert of_kernels
+    assert not [op for op in of_kernels if op.inputs[0].op.type == "ConcatV2"]
+    for ours, plain in zip(step(), gradients(), strict=True):  # computed one by one, they are Keras's own
+        np.testing.assert_allclose(ours, plain, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_only_what_lies_between_input_and_logits_is_half_as_wide(policy):
     before = keras.config.dtype_policy()
