@@ -157,11 +157,11 @@ def _convolution(x, a: Architecture, maps: int, kernel, name: str, dilation=1, d
         name=name,
     )
     if keras.backend.backend() == "tensorflow" and a.dimensions == 3:
-        layer.call = partial(_without_concatenation, layer)  # what is saved is Keras's own layer all the same
+        layer.call = partial(_keeping_no_copy, layer)  # what is saved is Keras's own layer all the same
     return layer(x)
 
 
-def _without_concatenation(layer, x):
+def _keeping_no_copy(layer, x):
     """The convolution of two concatenated maps, whose gradient is computed from each map by itself.
 
     TensorFlow would keep the concatenated copy until then, and cut its gradient in two by copying it: a training step
@@ -175,11 +175,10 @@ def _without_concatenation(layer, x):
     @tf.custom_gradient
     def convolved(first, second, kernel, bias):
         def gradient(dy):
-            kernels = tf.split(kernel, [first.shape[-1], second.shape[-1]], axis=-2)
-            y = tf.nn.bias_add(layer.convolution_op(first, kernels[0]), bias)
-            d_first, d_kernel, d_bias = tf.gradients(y, [first, kernels[0], bias], dy)
-            d_second, d_other = tf.gradients(layer.convolution_op(second, kernels[1]), [second, kernels[1]], dy)
-            return d_first, d_second, tf.concat([d_kernel, d_other], axis=-2), d_bias
+            of_first, of_second = tf.split(kernel, [first.shape[-1], second.shape[-1]], axis=-2)
+            y = layer.convolution_op(first, of_first) + layer.convolution_op(second, of_second)
+            inputs = [first, second, kernel, bias]
+            return tf.gradients(tf.nn.bias_add(y, bias), inputs, dy, stop_gradients=inputs)  # as if unrelated
 
         return tf.nn.bias_add(layer.convolution_op(tf.concat([first, second], axis=-1), kernel), bias), gradient
 
